@@ -1,0 +1,1 @@
+"""A swarm that writes software: plan, work in sandboxes, prove, merge."""

@@ -1,0 +1,1 @@
+"""Where an agent works: the Sandbox seam and one module per kind."""
