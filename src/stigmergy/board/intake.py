@@ -1,0 +1,146 @@
+"""What the board takes: tasks are checked before they are posted, results before they are kept.
+
+Pure. Every refusal names the task and says what to do instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from stigmergy.board import lifecycle
+from stigmergy.board.task import (
+    Json,
+    JsonObject,
+    Task,
+    check_task_id,
+    encode_json,
+    task_from_json,
+    task_to_json,
+)
+from stigmergy.errors import CorruptError, UsageError
+
+__all__ = ["Limits", "check_batch", "check_event", "check_result", "is_posted_already"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the board takes. Beyond it, keep the data elsewhere and post where it is."""
+
+    payload_bytes: int = 1024**2
+    result_bytes: int = 1024**2
+    description_bytes: int = 64 * 1024
+
+
+def check_batch(tasks: Iterable[Task], limits: Limits) -> dict[str, Task]:
+    """The tasks by id, each as the board may store it.
+
+    Raises:
+        UsageError: one is malformed or too large, two have one id, or they form a cycle.
+    """
+    batch: dict[str, Task] = {}
+    for task in tasks:
+        if task.task_id in batch:
+            raise UsageError(f"two of the posted tasks have the id {task.task_id!r}")
+        batch[task.task_id] = _checked(task, limits)
+    cycle = lifecycle.find_cycle(
+        batch, lambda name: batch[name].depends_on if name in batch else ()
+    )
+    if cycle:
+        raise UsageError(f"the dependencies form a cycle: {' -> '.join(cycle)}")
+    return batch
+
+
+def check_result(held_id: str, result: Json, limits: Limits) -> JsonObject:
+    """The result, if it can be stored.
+
+    Raises:
+        UsageError: it is no object, not JSON, or too large.
+    """
+    what = f"the result of task {held_id!r}"
+    if not isinstance(result, Mapping):
+        raise UsageError(f"{what} is {type(result).__name__}: an object (dict) is expected")
+    _check_size(what, encode_json(result, what=what), limits.result_bytes)
+    return dict(result)  # pyright: ignore[reportUnknownArgumentType] - checked by encoding it
+
+
+def check_event(kind: str, data: JsonObject, limits: Limits) -> None:
+    """Refuse event data that cannot be stored.
+
+    Raises:
+        UsageError: it is not JSON, or too large.
+    """
+    what = f"the data of event {kind!r}"
+    _check_size(what, encode_json(data, what=what), limits.payload_bytes)
+
+
+def is_posted_already(standing: Task | None, task: Task) -> bool:
+    """Whether `task` stands on the board as it was posted, so posting it again changes nothing.
+
+    Raises:
+        UsageError: another task has its id.
+    """
+    if standing is None:
+        return False
+    same = all(getattr(standing, name) == getattr(task, name) for name in _IDENTIFYING)
+    # A task may have been given further dependencies since; they come after its own.
+    if not same or standing.depends_on[: len(task.depends_on)] != task.depends_on:
+        raise UsageError(f"the id {task.task_id!r} is taken by another task on this board")
+    return True
+
+
+_IDENTIFYING: Final = (
+    "task_type",
+    "description",
+    "payload",
+    "requires",
+    "parent_id",
+    "priority",
+)
+_POSTED_FIELDS: Final = (
+    "task_type",
+    "description",
+    "payload",
+    "task_id",
+    "requires",
+    "depends_on",
+    "parent_id",
+    "priority",
+    "max_attempts",
+    "not_before",
+    "created_at",
+)
+"""What the poster of a task says; the rest is the board's."""
+
+
+def _checked(task: Task, limits: Limits) -> Task:
+    """The task as the board may store it, or an error that names it."""
+    check_task_id(task.task_id)
+    try:
+        checked = task_from_json(task_to_json(task), where="post")
+    except CorruptError as error:
+        raise UsageError(str(error)) from None
+    fresh = replace(
+        Task(task_type=task.task_type),
+        **{name: getattr(checked, name) for name in _POSTED_FIELDS},
+    )
+    if checked != replace(fresh, created_at=checked.created_at):
+        raise UsageError(
+            f"task {task.task_id!r} is {task.status.value} or carries traces of work: "
+            "a task is posted as new"
+        )
+    name = f"task {task.task_id!r}"
+    _check_size(f"the description of {name}", task.description, limits.description_bytes)
+    payload = encode_json(task.payload, what=f"the payload of {name}")
+    _check_size(f"the payload of {name}", payload, limits.payload_bytes)
+    return checked
+
+
+def _check_size(what: str, text: str, limit: int) -> None:
+    # A character is at most four bytes, so most texts need no encoding to be judged.
+    if len(text) * 4 > limit and (size := len(text.encode())) > limit:
+        raise UsageError(
+            f"{what} has {size:,} bytes; the board takes {limit:,}. Store it elsewhere and post "
+            "where it is"
+        )

@@ -1,0 +1,95 @@
+"""One writer at a time, over threads and processes, in the order of arrival.
+
+The kernel grants `flock` roughly in order, where SQLite's own busy handler polls and lets some
+processes starve for seconds. A lock belongs to an open file, so every holding opens the file anew:
+that parts threads as well as processes, and closing is letting go.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stigmergy.errors import TransientError
+
+__all__ = ["BoardLock"]
+
+
+class BoardLock:
+    """An exclusive lock on a file, which is made if it is not there. Not reentrant."""
+
+    def __init__(self, path: Path, *, timeout_s: float = 60.0) -> None:
+        self._path = path
+        self._timeout_s = timeout_s
+
+    @contextmanager
+    def held(self) -> Generator[None]:
+        """Hold it.
+
+        Raises:
+            TransientError: another holder kept it beyond the time-out.
+        """
+        fd = self._acquire()
+        try:
+            yield
+        finally:
+            os.close(fd)
+
+    def _acquire(self) -> int:
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _Waiter(fd).result(self._timeout_s, self._path)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+
+class _Waiter:
+    """Waits in the kernel, which keeps the order of arrival, in a thread of its own.
+
+    `flock` has no time-out; the thread lends it one. Whoever of the two comes first decides
+    under `_decision` who closes the file.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._decision = threading.Lock()
+        self._granted = threading.Event()
+        self._abandoned = False
+        threading.Thread(target=self._wait, name="board-lock", daemon=True).start()
+
+    def _wait(self) -> None:
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        with self._decision:
+            if self._abandoned:
+                os.close(self._fd)
+            else:
+                self._granted.set()
+
+    def result(self, timeout_s: float, path: Path) -> int:
+        """The locked file."""
+        try:
+            self._granted.wait(timeout_s)
+        except BaseException:  # an interrupt must not leave a lock behind
+            if self._abandon():
+                os.close(self._fd)
+            raise
+        if not self._abandon():
+            raise TransientError(
+                f"the board is locked by another process for more than {timeout_s:.0f} s "
+                f"({path}); is one stopped or stuck?"
+            )
+        return self._fd
+
+    def _abandon(self) -> bool:
+        """Whether the lock was granted already; if not, the thread closes the file."""
+        with self._decision:
+            self._abandoned = not self._granted.is_set()
+            return not self._abandoned
