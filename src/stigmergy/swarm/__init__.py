@@ -1,0 +1,21 @@
+"""Who takes tasks from the board: agents, pools of them, and the coordinator of a job."""
+
+from stigmergy.swarm.agent import Handler, SwarmAgent
+from stigmergy.swarm.coordinator import SwarmCoordinator
+from stigmergy.swarm.heartbeat import Heartbeat, Held
+from stigmergy.swarm.nursery import Nursery, stop_on_signals
+from stigmergy.swarm.pool import run_agents
+from stigmergy.swarm.reduction import REDUCTIONS, Reduction
+
+__all__ = [
+    "REDUCTIONS",
+    "Handler",
+    "Heartbeat",
+    "Held",
+    "Nursery",
+    "Reduction",
+    "SwarmAgent",
+    "SwarmCoordinator",
+    "run_agents",
+    "stop_on_signals",
+]

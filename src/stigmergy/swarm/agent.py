@@ -1,0 +1,159 @@
+"""An agent in the simplest form: claim a task, handle it, report."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from stigmergy.board import DEFAULT_LEASE_S, JsonObject, Task, TaskBoard, TaskStatus, TaskType
+from stigmergy.board.task import new_task_id
+from stigmergy.errors import LostLeaseError, TransientError, UsageError
+from stigmergy.swarm.heartbeat import Heartbeat
+
+__all__ = ["Handler", "SwarmAgent"]
+
+Handler = Callable[[Task], JsonObject | None]
+"""Does the work of a task and returns its result. What it raises fails the attempt."""
+
+_ERROR_CHARS: Final = 4000
+
+
+class SwarmAgent:
+    """Takes tasks from a board, one at a time. Use one in each thread.
+
+    Args:
+        agent_id: its name on the board; a random one if not given. Agents that share a name
+            are told apart by their leases.
+        task_board: the board.
+        capabilities: what it can do: it takes a task only if all that the task `requires` is
+            here. A `TaskType` among them limits it to the task types named.
+        handlers: what to do for a task type. With handlers and no `TaskType` among the
+            capabilities, it takes only the types that it has a handler for.
+        lease_s: how long a claim holds without a heartbeat.
+    """
+
+    def __init__(
+        self,
+        agent_id: str | None = None,
+        task_board: TaskBoard | None = None,
+        *,
+        capabilities: Iterable[str] = (),
+        handlers: Mapping[str, Handler] | None = None,
+        lease_s: float = DEFAULT_LEASE_S,
+    ) -> None:
+        if task_board is None:
+            raise UsageError("an agent needs a task_board")
+        names = list(capabilities)
+        self.agent_id = agent_id or f"agent-{new_task_id()}"
+        self._board = task_board
+        self._types = frozenset(str(name) for name in names if isinstance(name, TaskType))
+        self._capabilities = frozenset(n for n in names if not isinstance(n, TaskType))
+        self._handlers: dict[str, Handler] = {str(k): h for k, h in (handlers or {}).items()}
+        self._lease_s = lease_s
+
+    def register_handler(self, task_type: str, handler: Handler) -> None:
+        """Handle tasks of that type from now on; an earlier handler is replaced."""
+        self._handlers[str(task_type)] = handler
+
+    def claim_next_task(self) -> Task | None:
+        """The next task that this agent may take, held by it; None when there is none now."""
+        return self._board.claim(
+            self.agent_id,
+            capabilities=self._capabilities,
+            task_types=self._types or self._handlers or None,
+            lease_s=self._lease_s,
+        )
+
+    def complete_task(self, task: Task, result: JsonObject | None = None) -> Task:
+        """Hand in the result of a task that this agent holds.
+
+        Raises:
+            LostLeaseError: it holds it no longer; nothing was written.
+        """
+        return self._board.complete(task, result)
+
+    def fail_task(self, task: Task, error: str, *, retry: bool = False) -> Task:
+        """Report that the task failed; for good, unless `retry` and attempts are left."""
+        return self._board.fail(task, error, retry=retry)
+
+    def execute_task(self, task: Task) -> Task:
+        """Run the handler of a task that this agent holds, and report; the task as it then is.
+
+        An exception of the handler fails the attempt: it is tried again while attempts are left,
+        unless it is a `UsageError`, which would fail each time. When the lease was lost
+        meanwhile nothing is written, and the task is returned as it stands.
+        """
+        handler = self._handlers.get(task.task_type)
+        if handler is None:
+            reason = f"agent {self.agent_id!r} has no handler for task type {task.task_type!r}"
+            return self._board.fail(task, reason, retry=True)
+        try:
+            self._board.start(task)
+            with Heartbeat(self._board) as heart, heart.holding(task, lease_s=self._lease_s):
+                result, error = _attempt(handler, task)
+            if error is None:
+                return self._board.complete(task, result)
+            return self._board.fail(task, _describe(error), retry=not isinstance(error, UsageError))
+        except LostLeaseError:
+            return self._board.get(task.task_id) or task
+
+    def work_cycle(self) -> Task | None:
+        """Claim one task and execute it; the task as it then is, or None when there was none."""
+        task = self.claim_next_task()
+        return None if task is None else self.execute_task(task)
+
+    def run(self, stop: threading.Event, *, until_idle: bool = False, idle_s: float = 0.25) -> int:
+        """Work until `stop` is set; how many tasks this agent completed.
+
+        With `until_idle` it ends as well when nothing is pending that it could take. A board
+        that is busy is asked again. The task in hand is finished first; a claim made while the
+        stop came in is released.
+        """
+        completed = 0
+        after = 0
+        while not stop.is_set():
+            try:
+                task = self.claim_next_task()
+                if task is None:
+                    if until_idle and not self._may_come():
+                        break
+                    after = self._wait(after, idle_s)
+                    continue
+                if stop.is_set():
+                    self._board.release(task, reason="the agent was stopped")
+                    break
+                completed += self.execute_task(task).status is TaskStatus.COMPLETED
+            except TransientError:
+                stop.wait(idle_s)
+        return completed
+
+    def _may_come(self) -> bool:
+        open_tasks = self._board.list_all(
+            statuses=[TaskStatus.PENDING, TaskStatus.CLAIMED, TaskStatus.IN_PROGRESS]
+        )
+        types = self._types or frozenset(self._handlers)
+        return any(
+            (not types or task.task_type in types) and self._capabilities.issuperset(task.requires)
+            for task in open_tasks
+        )
+
+    def _wait(self, after: int, idle_s: float) -> int:
+        """Sleep until something happens on the board; where the journal then stands."""
+        self._board.wait(after=after, timeout_s=idle_s)
+        while batch := self._board.events(after=after):
+            after = batch[-1].seq
+        return after
+
+
+def _attempt(handler: Handler, task: Task) -> tuple[JsonObject, Exception | None]:
+    try:
+        return handler(task) or {}, None
+    except Exception as error:  # noqa: BLE001 - whatever a handler raises is the attempt's failure
+        return {}, error
+
+
+def _describe(error: Exception) -> str:
+    text = str(error).strip()
+    name = type(error).__name__
+    return (f"{name}: {text}" if text else name)[:_ERROR_CHARS]

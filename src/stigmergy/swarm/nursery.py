@@ -1,0 +1,128 @@
+"""Threads and processes that cannot outlive the block that started them.
+
+A nursery joins all that it started. The first failure stops the others and is raised where the
+block ends. SIGINT and SIGTERM ask for a clean stop; the second one ends the process at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from types import FrameType, TracebackType
+from typing import Any, Final, Self
+
+from stigmergy.errors import StigmergyError
+
+__all__ = ["Nursery", "stop_on_signals"]
+
+_JOIN_S: Final = 10.0
+"""How long a process may take to end after it was asked to, before it is killed."""
+
+
+class Nursery:
+    """Starts threads and processes and joins them all at the end of its block.
+
+    Args:
+        stop: set it to ask all children to end; set by the first failure as well.
+    """
+
+    def __init__(self, stop: threading.Event | None = None) -> None:
+        self.stop = stop or threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._processes: list[BaseProcess] = []
+        self._failures: list[BaseException] = []
+
+    def start(self, work: Callable[[], object], *, name: str) -> None:
+        """Run `work` in a thread. What it raises stops the nursery and is raised by it."""
+
+        def guarded() -> None:
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001 - raised again where the block ends
+                self._failures.append(error)
+                self.stop.set()
+
+        thread = threading.Thread(target=guarded, name=name)
+        thread.start()
+        self._threads.append(thread)
+
+    def start_process(self, work: Callable[..., object], *args: Any, name: str) -> None:
+        """Run an importable function in a process of its own, with picklable arguments.
+
+        The process is spawned, so it shares nothing but the board; it is asked to stop by
+        SIGTERM, and killed when it does not heed that.
+        """
+        process = get_context("spawn").Process(target=work, args=args, name=name)
+        process.start()
+        self._processes.append(process)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self.stop.set()
+        self._join_processes()
+        for thread in self._threads:
+            thread.join()
+        if error is None and self._failures:
+            raise self._failures[0]
+
+    def _join_processes(self) -> None:
+        while any(process.is_alive() for process in self._processes):
+            if self.stop.is_set():
+                self._end_processes()
+                return
+            for process in self._processes:
+                process.join(0.05)
+                if process.exitcode not in (None, 0):
+                    self._note_death(process)
+        for process in self._processes:
+            if process.exitcode:
+                self._note_death(process)
+
+    def _note_death(self, process: BaseProcess) -> None:
+        if not self._failures:
+            self._failures.append(
+                StigmergyError(f"process {process.name} ended with code {process.exitcode}")
+            )
+        self.stop.set()
+
+    def _end_processes(self) -> None:
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.join(_JOIN_S)
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+
+@contextmanager
+def stop_on_signals(stop: threading.Event) -> Generator[None]:
+    """The first SIGINT or SIGTERM sets `stop`; the second ends the process with 128 + its number.
+
+    Only the main thread can have it; the former handlers come back at the end.
+    """
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
