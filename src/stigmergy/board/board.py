@@ -119,12 +119,7 @@ class TaskBoard:
         """
         batch = check_batch(tasks, self._limits)
         with self._store.transaction() as tx:
-            fresh = [t for t in batch.values() if not is_posted_already(tx.get(t.task_id), t)]
-            for task in fresh:
-                _insert(tx, task, batch)
-            for name in {name for task in fresh for name in task.depends_on}:
-                if (needed := existing(tx, name)).status in DEAD:
-                    fail_dependents(tx, needed)
+            _post(tx, batch)
         return list(batch)
 
     # Taking ----------------------------------------------------------------------------------
@@ -254,6 +249,7 @@ class TaskBoard:
         held: Lease | Task,
         *,
         wait_for: Iterable[str] = (),
+        post: Iterable[Task] = (),
         delay_s: float = 0.0,
         reason: str = "",
     ) -> Task:
@@ -262,6 +258,8 @@ class TaskBoard:
         Args:
             held: the lease, or the task as claimed.
             wait_for: tasks that must be completed before it can be claimed again.
+            post: tasks to post in the same transaction, as `post_many` does; they may be among
+                `wait_for`.
             delay_s: it cannot be claimed again before that.
             reason: for the journal.
 
@@ -270,14 +268,16 @@ class TaskBoard:
         """
         lease = _lease(held)
         names = tuple(wait_for)
+        batch = check_batch(post, self._limits)
         with self._store.transaction() as tx:
+            _post(tx, batch)
             missing = [name for name in names if tx.get(name) is None]
             if missing:
                 raise UsageError(f"task {lease.task_id!r} cannot wait for {missing}: unknown")
             task = lifecycle.release(
                 existing(tx, lease.task_id),
                 lease,
-                wait_for=[n for n in names if not is_completed(tx.get(n))],
+                wait_for={name: is_completed(tx.get(name)) for name in names},
                 not_before=tx.now + delay_s if delay_s > 0 else 0.0,
             )
             check_acyclic(tx, task)
@@ -424,6 +424,15 @@ def _lease(held: Lease | Task) -> Lease:
             held.task_id, agent_id=held.claimed_by or "?", fence=held.fence, reason="never claimed"
         )
     return lease
+
+
+def _post(tx: Transaction, batch: Mapping[str, Task]) -> None:
+    fresh = [task for task in batch.values() if not is_posted_already(tx.get(task.task_id), task)]
+    for task in fresh:
+        _insert(tx, task, batch)
+    for name in {name for task in fresh for name in task.depends_on}:
+        if (needed := existing(tx, name)).status in DEAD:
+            fail_dependents(tx, needed)
 
 
 def _insert(tx: Transaction, task: Task, batch: Mapping[str, Task]) -> None:

@@ -158,12 +158,12 @@ def expire(task: Task, *, now: float, backoff: Backoff) -> Task:
 
 
 def release(
-    task: Task, lease: Lease, *, wait_for: Iterable[str] = (), not_before: float = 0.0
+    task: Task, lease: Lease, *, wait_for: Mapping[str, bool] | None = None, not_before: float = 0.0
 ) -> Task:
     """Given back unharmed; the attempt does not count. It waits for `wait_for` from now on."""
     _check_lease(task, lease)
     return _vacate(
-        hold(task, wait_for),
+        hold(task, wait_for or {}),
         status=_next(task, "release", _S.PENDING),
         attempts=task.attempts - 1,
         not_before=max(task.not_before, not_before),
@@ -203,14 +203,13 @@ def fail_for_dependency(task: Task, *, dependency: str, reason: str, now: float)
     )
 
 
-def hold(task: Task, wait_for: Iterable[str]) -> Task:
-    """The task with further dependencies."""
-    extra = tuple(name for name in wait_for if name not in task.waiting_on)
-    return replace(
-        task,
-        depends_on=(*task.depends_on, *(name for name in extra if name not in task.depends_on)),
-        waiting_on=(*task.waiting_on, *extra),
+def hold(task: Task, wait_for: Mapping[str, bool]) -> Task:
+    """The task with further dependencies; those that map to True are completed already."""
+    new = tuple(name for name in wait_for if name not in task.depends_on)
+    unmet = tuple(
+        name for name, done in wait_for.items() if not done and name not in task.waiting_on
     )
+    return replace(task, depends_on=(*task.depends_on, *new), waiting_on=(*task.waiting_on, *unmet))
 
 
 def satisfy(task: Task, dependency: str) -> Task:
