@@ -1,0 +1,82 @@
+# What a fresh Debian or Ubuntu needs beforehand: git, make and Python 3.11 or newer.
+# Every target sets up what it uses; a second run finds it ready.
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+bin := .venv/bin
+# More arguments for the program that a target runs: make test ARGS='-k lease'
+ARGS ?=
+# How many processes share the tests.
+TEST_PROCESSES ?= $(shell nproc 2>/dev/null || echo 1)
+# pyright's wrapper would ask a registry for its newest release, to advertise it.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.PHONY: help
+help: ## show what there is (this)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: setup-run ## watch a swarm build a spreadsheet program, from a recording: no key, no cost
+	@$(bin)/python examples/spreadsheet/demo.py $(ARGS)
+
+.PHONY: test
+test: setup-dev system-packages ## run the tests
+	@$(bin)/python -m pytest --numprocesses=$(TEST_PROCESSES) --cov $(ARGS)
+
+.PHONY: nightly
+nightly: setup-dev system-packages ## run the tests in their long form
+	@$(bin)/python -m pytest --nightly --numprocesses=$(TEST_PROCESSES) --cov $(ARGS)
+
+.PHONY: check
+check: check-format check-lint check-types check-imports check-docs ## run every gate that is not a test
+
+.PHONY: check-format check-lint check-types check-imports check-docs
+check-format: setup-dev
+	@echo "formatting"; $(bin)/ruff format --quiet --check . || \
+		{ echo "to mend it: make format"; exit 1; }
+
+check-lint: setup-dev
+	@echo "lint"; $(bin)/ruff check --quiet .
+
+check-types: setup-dev
+	@echo "types"; $(bin)/pyright
+
+check-imports: setup-dev
+	@echo "import contracts"; $(bin)/lint-imports --no-cache --no-logo
+
+check-docs: setup-dev system-packages
+	@echo "docs"; $(bin)/python -m pytest -q --no-header tests/acceptance/test_docs_blocks.py \
+		tests/unit/test_project_docs.py
+
+.PHONY: format
+format: setup-dev ## mend formatting, and what lint can mend by itself
+	@$(bin)/ruff format .
+	@$(bin)/ruff check --fix-only .
+
+.PHONY: bench
+bench: setup-dev ## run the benchmarks; each prints a ratio against a peer or a limit
+	@set -e; for script in benchmarks/bench_*.py; do \
+		[ -e "$$script" ] || { echo "there are no benchmarks"; exit 1; }; \
+		echo "== $$script"; $(bin)/python "$$script" $(ARGS); \
+	done
+
+.PHONY: lock
+lock: setup-run ## pin the dependencies anew (UPGRADE=1: move each to its newest release)
+	@scripts/lock
+
+.PHONY: clean
+clean: ## remove all that was made here, .venv too
+	@rm -rf .venv build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache \
+		.pytest_cache .ruff_cache
+	@find src tests scripts benchmarks examples -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: setup-run setup-dev system-packages
+setup-run:
+	@scripts/setup run
+
+setup-dev:
+	@scripts/setup dev
+
+system-packages: setup-dev
+	@$(bin)/python -B scripts/system_packages.py

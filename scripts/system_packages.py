@@ -1,0 +1,77 @@
+"""Installs Debian packages, where this user may do so without being asked for a password.
+
+Never raises over a package that cannot be had: the caller decides whether it can go on without.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["Needed", "apt_prefix", "install", "main"]
+
+
+@dataclass(frozen=True)
+class Needed:
+    """A program that tests use, the package that brings it, and what is skipped without it."""
+
+    program: str
+    package: str
+    purpose: str
+
+
+TEST_PROGRAMS = (
+    Needed("git", "git", "every test with a repository"),
+    Needed("bwrap", "bubblewrap", "the tests of confined sandboxes"),
+)
+
+
+def apt_prefix() -> tuple[str, ...] | None:
+    """How to run apt-get here, or None where there is no apt-get or no right to use it."""
+    if shutil.which("apt-get") is None:
+        return None
+    if os.geteuid() == 0:
+        return ()
+    if shutil.which("sudo") is None:
+        return None
+    passwordless = subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False)
+    return ("sudo", "-n") if passwordless.returncode == 0 else None
+
+
+def install(packages: Sequence[str]) -> str | None:
+    """Install packages; None when it went well, otherwise why it did not, in one sentence."""
+    prefix = apt_prefix()
+    by_hand = f"sudo apt-get install {' '.join(packages)}"
+    if prefix is None:
+        return f"this user may not install packages here; ask someone who may to run: {by_hand}"
+    print(f"Installing the system package {', '.join(packages)} …", flush=True)
+    # `env` because sudo drops variables; a fresh machine has no package lists, hence the update.
+    apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
+    update = subprocess.run([*apt, "update"], capture_output=True, text=True, check=False)
+    command = [*apt, "install", "--yes", "--no-install-recommends", *packages]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode == 0:
+        return None
+    # A list that could not be refreshed matters only when the installation then failed.
+    log = f"{update.stderr}\n{result.stdout}\n{result.stderr}".strip()
+    return f"`{by_hand}` failed:\n{log[-2000:]}"
+
+
+def main() -> int:
+    """Bring what the tests use; 0 even when something is missing, for its tests say so."""
+    missing = [needed for needed in TEST_PROGRAMS if shutil.which(needed.program) is None]
+    if not missing:
+        return 0
+    trouble = install([needed.package for needed in missing])
+    for needed in missing:
+        if shutil.which(needed.program) is None:
+            print(f"{needed.program} is missing: {needed.purpose} cannot run", file=sys.stderr)
+    if trouble:
+        print(trouble, file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
