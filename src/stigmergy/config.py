@@ -1,0 +1,134 @@
+"""What a user can set, and where it comes from.
+
+Read once where the program starts and handed down as a value; nothing below asks the environment.
+Later sources win: defaults, `stigmergy.toml` in the working folder (or the file that
+`STIG_CONFIG` names), `STIG_*` environment variables, flags of the command line.
+"""
+
+from __future__ import annotations
+
+import os
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from stigmergy.errors import UsageError
+
+__all__ = ["CONFIG_FILE", "Settings", "load_settings"]
+
+CONFIG_FILE = "stigmergy.toml"
+
+
+class Settings(BaseSettings):
+    """All settings of a coding run. `docs/reference/settings.md` explains each."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="STIG_", env_ignore_empty=True, extra="forbid", frozen=True
+    )
+
+    agents: int = Field(default=4, ge=1, le=1000)
+    """Agents at work at the same time."""
+    agent_command: str | None = None
+    """A command line that does the tasks instead of the built-in agent; `{path}`, `{task}` and
+    `{description}` in it are replaced. It is split into words and run without a shell."""
+    agent_shell: bool = False
+    """Give `agent_command` to `/bin/sh -c`; the values then come as `$STIG_PATH` and so on."""
+    model: str | None = None
+    """`PRESET:MODEL`, `URL#MODEL` or `replay:FILE`."""
+    spillover: tuple[str, ...] = ()
+    """Models that answer when `model` cannot."""
+    record: Path | None = None
+    """Append what the model says to this file, to be replayed."""
+    gate: str | None = None
+    """The command that proves a change; found for common projects if not given, `none` for no
+    gate at all."""
+    gate_timeout_s: float = Field(default=900.0, gt=0)
+    strategy: Literal["fast-forward", "rebase", "merge-commit"] = "rebase"
+    """How a branch comes onto the target."""
+    target: str | None = None
+    """The branch to land on; the one that is checked out if not given."""
+    max_fixes: int = Field(default=3, ge=0)
+    """Rounds of mending that one item gets before it is given up."""
+    max_attempts: int = Field(default=3, ge=1)
+    """Attempts at a task whose agent crashed, timed out or failed."""
+    max_items: int = Field(default=200, ge=1)
+    """Items that a planner may make in all."""
+    max_sprints: int = Field(default=20, ge=1)
+    """Times that a planner may plan."""
+    reconcile_s: float = Field(default=300.0, gt=0)
+    """The target is swept this often; five times as often while it is red."""
+    task_timeout_s: float = Field(default=1800.0, gt=0)
+    max_steps: int = Field(default=60, ge=1)
+    """Model calls of the built-in agent in one task."""
+    lease_s: float = Field(default=60.0, gt=0)
+    """An agent that is silent for so long has lost its task."""
+    budget_tokens: int | None = Field(default=None, ge=0)
+    """Of the run, prompts and completions together."""
+    budget_usd: Decimal | None = Field(default=None, ge=0)
+    """Of the run."""
+    task_tokens: int | None = Field(default=None, ge=0)
+    """Of one task."""
+    task_usd: Decimal | None = Field(default=None, ge=0)
+    """Of one task."""
+    fleet_tokens: int | None = Field(default=None, ge=0)
+    """Of all runs of this user on this machine."""
+    fleet_usd: Decimal | None = Field(default=None, ge=0)
+    """Of all runs of this user on this machine."""
+    allow_unknown_prices: bool = False
+    """Use models whose price is unknown though a budget in dollars is set, which then cannot
+    hold them."""
+    sandbox_view: Literal["auto", "overlay", "worktree"] = "auto"
+    sandbox_confine: Literal["auto", "bubblewrap", "none"] = "auto"
+    sandbox_network: bool = False
+    """Grant agents and gates the host's network."""
+    sandbox_share: tuple[Path, ...] = ()
+    """Further host paths that are readable inside."""
+    sandbox_env: dict[str, str] = Field(default_factory=dict[str, str])
+    """Environment variables inside. Not for secrets: agents can read them."""
+    sandbox_memory_mb: int | None = Field(default=4096, ge=64)
+    sandbox_processes: int | None = Field(default=512, ge=8)
+    commit_name: str = "Stigmergy agent"
+    commit_email: str = "agent@stigmergy.invalid"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then the environment, then the file."""
+        file = Path(os.environ.get("STIG_CONFIG", CONFIG_FILE))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+
+
+def load_settings(**flags: Any) -> Settings:
+    """The settings; flags that are None are not given.
+
+    Raises:
+        UsageError: a setting is unknown or has a wrong value; the text names it.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    named = os.environ.get("STIG_CONFIG")
+    if named is not None and not Path(named).is_file():
+        raise UsageError(f"STIG_CONFIG names {named}, which is not a file")
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        faults = [
+            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+            for fault in error.errors(include_url=False, include_input=False)
+        ]
+        raise UsageError(f"settings: {'; '.join(faults)}") from None
+    except ValueError as error:
+        raise UsageError(f"settings: {error}") from None
