@@ -32,10 +32,21 @@ def is_completed(task: Task | None) -> bool:
     return task is not None and task.status is TaskStatus.COMPLETED
 
 
-def settle(tx: Transaction, task: Task, kind: str, *, agent_id: str = "") -> None:
+def settle(
+    tx: Transaction,
+    task: Task,
+    kind: str,
+    *,
+    agent_id: str = "",
+    note: JsonObject | None = None,
+) -> None:
     """Write a task that has ended an attempt, journal it, and tell those who wait for it."""
     tx.put(task)
-    data: JsonObject = {"status": task.status.value, "attempt": task.attempts}
+    data: JsonObject = {
+        **(note or {}),
+        "status": task.status.value,
+        "attempt": task.attempts,
+    }
     if task.error is not None:
         data["error"] = task.error
     if task.status is TaskStatus.PENDING:

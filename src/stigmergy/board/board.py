@@ -202,9 +202,18 @@ class TaskBoard:
             tx.put(task)
         return replace(lease, deadline=task.lease_until or lease.deadline)
 
-    def complete(self, held: Lease | Task, result: JsonObject | None = None) -> Task:
-        """Hand in the result; see `complete_many`."""
-        return self.complete_many([(held, result or {})])[0]
+    def complete(
+        self,
+        held: Lease | Task,
+        result: JsonObject | None = None,
+        *,
+        note: JsonObject | None = None,
+    ) -> Task:
+        """Hand in the result; see `complete_many`. `note` is told by the journal's line as well."""
+        lease = _lease(held)
+        checked = check_result(lease.task_id, result or {}, self._limits)
+        with self._store.transaction() as tx:
+            return _complete(tx, lease, checked, note)
 
     def complete_many(self, results: Iterable[tuple[Lease | Task, JsonObject]]) -> list[Task]:
         """Hand in results, all or none. What waited for these tasks alone becomes ready.
@@ -220,17 +229,20 @@ class TaskBoard:
             for held, result in results
         ]
         with self._store.transaction() as tx:
-            return [self._complete(tx, lease, result) for lease, result in checked]
+            return [_complete(tx, lease, result, None) for lease, result in checked]
 
-    def _complete(self, tx: Transaction, lease: Lease, result: JsonObject) -> Task:
-        before = existing(tx, lease.task_id)
-        task = lifecycle.complete(before, lease, result=result, now=tx.now)
-        if task != before:
-            settle(tx, task, "completed", agent_id=lease.agent_id)
-        return task
+    def fail(
+        self,
+        held: Lease | Task,
+        error: str,
+        *,
+        retry: bool = True,
+        note: JsonObject | None = None,
+    ) -> Task:
+        """Report that the attempt failed. With `retry` it is tried again while attempts last.
 
-    def fail(self, held: Lease | Task, error: str, *, retry: bool = True) -> Task:
-        """Report that the attempt failed. With `retry` it is tried again while attempts last."""
+        `note` is told by the journal's line as well.
+        """
         lease = _lease(held)
         with self._store.transaction() as tx:
             task = lifecycle.fail(
@@ -241,7 +253,7 @@ class TaskBoard:
                 now=tx.now,
                 backoff=self._backoff,
             )
-            settle(tx, task, "failed", agent_id=lease.agent_id)
+            settle(tx, task, "failed", agent_id=lease.agent_id, note=note)
         return task
 
     def release(
@@ -252,6 +264,7 @@ class TaskBoard:
         post: Iterable[Task] = (),
         delay_s: float = 0.0,
         reason: str = "",
+        note: JsonObject | None = None,
     ) -> Task:
         """Give the task back unharmed: the attempt does not count.
 
@@ -262,6 +275,7 @@ class TaskBoard:
                 `wait_for`.
             delay_s: it cannot be claimed again before that.
             reason: for the journal.
+            note: told by the journal's line as well.
 
         Raises:
             UsageError: one of `wait_for` is unknown, or depends on this task.
@@ -282,7 +296,7 @@ class TaskBoard:
             )
             check_acyclic(tx, task)
             tx.put(task)
-            data: JsonObject = {"reason": reason, "wait_for": list(names)}
+            data: JsonObject = {**(note or {}), "reason": reason, "wait_for": list(names)}
             tx.append("released", task_id=task.task_id, agent_id=lease.agent_id, data=data)
             for name in names:
                 if (needed := existing(tx, name)).status in DEAD:
@@ -424,6 +438,14 @@ def _lease(held: Lease | Task) -> Lease:
             held.task_id, agent_id=held.claimed_by or "?", fence=held.fence, reason="never claimed"
         )
     return lease
+
+
+def _complete(tx: Transaction, lease: Lease, result: JsonObject, note: JsonObject | None) -> Task:
+    before = existing(tx, lease.task_id)
+    task = lifecycle.complete(before, lease, result=result, now=tx.now)
+    if task != before:
+        settle(tx, task, "completed", agent_id=lease.agent_id, note=note)
+    return task
 
 
 def _post(tx: Transaction, batch: Mapping[str, Task]) -> None:
