@@ -10,7 +10,15 @@ from stigmergy.board.store import Transaction
 from stigmergy.board.task import JsonObject, Task, TaskStatus
 from stigmergy.errors import NotFoundError, UsageError
 
-__all__ = ["DEAD", "check_acyclic", "existing", "fail_dependents", "is_completed", "settle"]
+__all__ = [
+    "DEAD",
+    "check_acyclic",
+    "existing",
+    "fail_dependents",
+    "is_completed",
+    "settle",
+    "tell_dependents",
+]
 
 DEAD: Final = frozenset({TaskStatus.FAILED, TaskStatus.CANCELLED})
 """Final, and no good to those who wait."""
@@ -52,6 +60,11 @@ def settle(
     if task.status is TaskStatus.PENDING:
         data["not_before"] = task.not_before
     tx.append(kind, task_id=task.task_id, agent_id=agent_id, data=data)
+    tell_dependents(tx, task)
+
+
+def tell_dependents(tx: Transaction, task: Task) -> None:
+    """Free those who wait for a completed task, and fail those who wait for a dead one."""
     if task.status is TaskStatus.COMPLETED:
         for waiting in tx.dependents(task.task_id):
             tx.put(lifecycle.satisfy(waiting, task.task_id))

@@ -60,9 +60,9 @@ class TaskIndex:
             self._unlink(old)
             del self._places[task_id]
 
-    def ids(self) -> list[str]:
-        """All ids, in posting order."""
-        return sorted(self._tasks, key=self._places.__getitem__)
+    def tasks(self) -> dict[str, Task]:
+        """All tasks by id, in posting order. To be read at once, and not to be changed."""
+        return self._tasks
 
     def ready(self, match: Match, *, limit: int, now: float) -> list[Task]:
         """As `Transaction.ready`."""
@@ -75,7 +75,8 @@ class TaskIndex:
     def expired(self, *, limit: int, now: float) -> list[Task]:
         """As `Transaction.expired`."""
         late = [task for task in self.leased() if (task.lease_until or 0.0) <= now]
-        return sorted(late, key=lambda task: task.lease_until or 0.0)[:limit]
+        late.sort(key=lambda task: (task.lease_until or 0.0, self._places[task.task_id]))
+        return late[:limit]
 
     def leased(self) -> list[Task]:
         """The tasks that somebody holds, in no particular order."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from stigmergy.board.store import Clock, Match, Query
 from stigmergy.board.stores.index import TaskIndex
-from stigmergy.board.task import Event, Task, TaskStatus
+from stigmergy.board.task import Event, Json, Task, TaskStatus, encode_json
 from stigmergy.errors import UsageError
 
-__all__ = ["MemoryStore"]
+__all__ = ["MemoryStore", "MemoryTransaction", "detached"]
 
 
 class MemoryStore:
@@ -32,9 +34,7 @@ class MemoryStore:
     @contextmanager
     def transaction(self) -> Generator[MemoryTransaction]:
         """See `Store.transaction`."""
-        with self._changed:
-            if self._closed:
-                raise UsageError("this board is closed; open it again")
+        with self._open():
             transaction = MemoryTransaction(self._index, now=self._clock())
             try:
                 yield transaction
@@ -42,6 +42,13 @@ class MemoryStore:
                 transaction.undo()
                 raise
             self._keep(transaction.events)
+
+    @contextmanager
+    def _open(self) -> Generator[None]:
+        with self._changed:
+            if self._closed:
+                raise UsageError("this board is closed; open it again")
+            yield
 
     def _keep(self, drafts: list[Event]) -> None:
         first = len(self._events) + 1
@@ -61,26 +68,27 @@ class MemoryStore:
 
     def get(self, task_id: str) -> Task | None:
         """See `Store.get`."""
-        with self._changed:
-            return self._index.get(task_id)
+        with self._open():
+            task = self._index.get(task_id)
+            return None if task is None else detached(task)
 
     def select(self, query: Query) -> list[Task]:
         """See `Store.select`."""
-        with self._changed:
-            return self._index.select(query)
+        with self._open():
+            return [detached(task) for task in self._index.select(query)]
 
     def counts(self, parent_id: str | None) -> dict[TaskStatus, int]:
         """See `Store.counts`."""
-        with self._changed:
+        with self._open():
             return self._index.counts(parent_id)
 
     def events(self, *, after: int, limit: int, task_id: str | None = None) -> list[Event]:
         """See `Store.events`."""
-        with self._changed:
+        with self._open():
             later = self._events[max(after, 0) :]
         if task_id is not None:
             later = [event for event in later if event.task_id == task_id]
-        return later[:limit]
+        return later[: max(limit, 0)]
 
     def wait(self, *, after: int, timeout_s: float) -> bool:
         """See `Store.wait`."""
@@ -109,19 +117,27 @@ class MemoryTransaction:
 
     def get(self, task_id: str) -> Task | None:
         """See `Transaction.get`."""
-        return self._index.get(task_id)
+        task = self._index.get(task_id)
+        return None if task is None else detached(task)
 
     def put(self, task: Task) -> None:
         """See `Transaction.put`."""
+        kept = detached(task)
         self._before.setdefault(task.task_id, self._index.get(task.task_id))
-        self._index.put(task)
+        self._index.put(kept)
+
+    def forget(self, task_id: str) -> None:
+        """Take a task off the board, which only a person's hand may do."""
+        self._before.setdefault(task_id, self._index.get(task_id))
+        self._index.remove(task_id)
 
     def append(
         self, kind: str, *, task_id: str = "", agent_id: str = "", data: dict[str, object]
     ) -> None:
         """See `Transaction.append`."""
+        kept = json.loads(encode_json(data, what=f"the data of event {kind!r}"))
         self.events.append(
-            Event(seq=0, at=self._now, kind=kind, task_id=task_id, agent_id=agent_id, data=data)
+            Event(seq=0, at=self._now, kind=kind, task_id=task_id, agent_id=agent_id, data=kept)
         )
 
     def ready(self, match: Match, *, limit: int) -> list[Task]:
@@ -152,3 +168,13 @@ class MemoryTransaction:
                 self._index.remove(name)
             else:
                 self._index.put(task)
+
+
+def detached(task: Task) -> Task:
+    """The task with a payload and a result of its own, so no caller changes another's."""
+    if not task.payload and not task.result:
+        return task
+    what = f"task {task.task_id!r}"
+    payload: Json = json.loads(encode_json(task.payload, what=f"the payload of {what}"))
+    result: Json = json.loads(encode_json(task.result, what=f"the result of {what}"))
+    return replace(task, payload=payload, result=result)

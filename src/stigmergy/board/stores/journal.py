@@ -1,0 +1,317 @@
+"""The write-ahead journal of a folder board: one line a transaction, each with a CRC32.
+
+A line is on disk (`fdatasync`) before anything else happens, so the journal is what was promised
+and the task files are its mirror. Its first line names the generation: from time to time the
+journal begins anew with a snapshot of the tasks, and the events of the old one move to an archive
+beside it, so opening a board costs its size and not its age. All of this is called under the
+board's lock.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import zlib
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Final, cast
+
+from stigmergy.board.task import Event, JsonObject, Task, task_from_json, task_to_json
+from stigmergy.errors import CorruptError
+
+__all__ = ["Journal", "Reading", "Record"]
+
+_PREFIX: Final = b'{"crc32":"'
+_BODY_AT: Final = len(_PREFIX) + 8 + len(b'",')
+_SNAPSHOT_TASKS: Final = 200
+"""Tasks in one line of a snapshot: a damaged line costs no more than those."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What one transaction did."""
+
+    seq: int
+    """Of its first event, or of the next one if it has none."""
+    at: float
+    tasks: tuple[Task, ...] = ()
+    """As it left them."""
+    removed: tuple[str, ...] = ()
+    aside: tuple[str, ...] = ()
+    """Files that it put into quarantine as `<name>.<seq>`."""
+    events: tuple[Event, ...] = ()
+    generation: int = 0
+    """Above 0 only in the first line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """Lines of a journal, in order."""
+
+    records: list[tuple[int, Record]]
+    """Each with the offset of its end."""
+    damaged: list[tuple[int, int]]
+    """Begin and end of lines that cannot be read, though others follow."""
+    torn_at: int | None
+    """Where an unreadable last line begins."""
+
+
+class Journal:
+    """The journal of the folder `home`, and the archive of its older events."""
+
+    def __init__(self, home: Path) -> None:
+        self.path = home / "journal.jsonl"
+        self.generation = 0
+        self.end = 0
+        """What was read or written so far, in bytes."""
+        self.next_seq = 1
+        self._archive = home / "events"
+        self._fd = -1
+        self._starts: list[tuple[int, int]] = []
+        """Of each record with events: the seq of its first one, and where its line begins."""
+
+    def close(self) -> None:
+        """Close the file. Idempotent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def is_current(self) -> bool:
+        """Whether the file read so far is still the journal, and no shorter than it was."""
+        if self._fd < 0:
+            return False
+        try:
+            now = self.path.stat()
+        except FileNotFoundError:
+            return False
+        return now.st_ino == os.fstat(self._fd).st_ino and now.st_size >= self.end
+
+    def reopen(self) -> Reading:
+        """Read from the beginning; of a journal that is not there, nothing."""
+        self.close()
+        self.generation, self.end, self.next_seq, self._starts = 0, 0, 1, []
+        if not self.path.exists():
+            return Reading(records=[], damaged=[], torn_at=None)
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        return self.read_new()
+
+    def read_new(self) -> Reading:
+        """Read what was appended since. A torn end is reported, and left as it is."""
+        start = self.end
+        content = _read_all(self._fd, start)
+        reading = Reading(records=[], damaged=[], torn_at=None)
+        torn_at: int | None = None
+        for line in content.splitlines(keepends=True):
+            begin, start = start, start + len(line)
+            record = _decode(line, where=f"{self.path}, byte {begin}")
+            if record is None:
+                torn_at = begin if start == self.end + len(content) else None
+                if torn_at is None:
+                    reading.damaged.append((begin, start))
+                continue
+            reading.records.append((start, record))
+            self._note(record, begin)
+        self.end = start if torn_at is None else torn_at
+        return replace(reading, torn_at=torn_at)
+
+    def cut(self) -> None:
+        """Cut off what follows the end: a line that no transaction finished."""
+        os.ftruncate(self._fd, self.end)
+
+    def append(self, record: Record) -> None:
+        """Add a record; it is durable when this returns, and not there when this raises.
+
+        Raises:
+            OSError: the disk is full or broken.
+        """
+        line = _encode(record)
+        begin = self.end
+        try:
+            _write_all(self._fd, line, begin)
+            os.fdatasync(self._fd)
+        except OSError:
+            os.ftruncate(self._fd, begin)
+            raise
+        self.end = begin + len(line)
+        self._note(record, begin)
+
+    def begin_anew(self, tasks: Iterable[Task], *, at: float) -> None:
+        """Begin the next generation with a snapshot; the events so far go to the archive.
+
+        A crash at any point leaves either the old journal or the new one, whole.
+
+        Raises:
+            OSError: the disk is full or broken; the old journal stands.
+        """
+        if self._starts:
+            self._archive_events()
+        snapshot = list(tasks)
+        head = Record(seq=self.next_seq, at=at, generation=self.generation + 1)
+        lines = [_encode(head)]
+        for first in range(0, len(snapshot), _SNAPSHOT_TASKS):
+            chunk = tuple(snapshot[first : first + _SNAPSHOT_TASKS])
+            lines.append(_encode(Record(seq=self.next_seq, at=at, tasks=chunk)))
+        _replace_file(self.path, lines)
+        self.close()
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        self.generation += 1
+        self.end = sum(map(len, lines))
+        self._starts = []
+
+    def keep_damaged(self, folder: Path) -> None:
+        """Keep a copy of a damaged journal before it begins anew."""
+        if self.path.exists():
+            folder.mkdir(exist_ok=True)
+            copy = folder / f"{self.path.name}.{time.time_ns()}"
+            _replace_file(copy, [self.path.read_bytes()])
+
+    def events(self, *, after: int, limit: int, task_id: str | None) -> list[Event]:
+        """As `Store.events`."""
+        if limit <= 0:
+            return []
+        wanted = (
+            event
+            for record in self._records_with_events(after, task_id)
+            for event in record.events
+            if event.seq > after and (task_id is None or event.task_id == task_id)
+        )
+        return list(islice(wanted, limit))
+
+    def _note(self, record: Record, begin: int) -> None:
+        if record.generation:
+            self.generation = record.generation
+        if record.events:
+            self._starts.append((record.seq, begin))
+        self.next_seq = max(self.next_seq, record.seq + len(record.events))
+
+    def _records_with_events(self, after: int, task_id: str | None) -> Iterator[Record]:
+        # Most lines say nothing of the one task, and looking for its name is cheaper than parsing.
+        needle = b"" if task_id is None else task_id.encode()
+        here = self._starts[0][0] if self._starts else self.next_seq
+        if after + 1 < here:
+            for path in self._archived(after, here):
+                with path.open("rb") as file:
+                    yield from _decoded((line for line in file if needle in line), path)
+        place = max(0, bisect_right(self._starts, (after + 1, self.end)) - 1)
+        for _, begin in self._starts[place:]:
+            if needle in (line := self._line(begin)):
+                yield from _decoded([line], self.path)
+
+    def _line(self, begin: int) -> bytes:
+        pieces: list[bytes] = []
+        while piece := os.pread(self._fd, 16384, begin + sum(map(len, pieces))):
+            head, newline, _ = piece.partition(b"\n")
+            pieces.append(head + newline)
+            if newline:
+                break
+        return b"".join(pieces)
+
+    def _archived(self, after: int, before: int) -> list[Path]:
+        """The archive's files that may have events above `after`; their names are first seqs.
+
+        One that begins at `before` is what a crash left of beginning anew: the journal has it all.
+        """
+        if not self._archive.is_dir():
+            return []
+        paths = sorted(p for p in self._archive.glob("*.jsonl") if int(p.stem) < before)
+        firsts = [int(path.stem) for path in paths]
+        return paths[max(0, bisect_right(firsts, after + 1) - 1) :]
+
+    def _archive_events(self) -> None:
+        self._archive.mkdir(exist_ok=True)
+        lines = (_decoded([self._line(begin)], self.path) for _, begin in self._starts)
+        bare = (replace(r, tasks=(), removed=(), aside=()) for records in lines for r in records)
+        _replace_file(
+            self._archive / f"{self._starts[0][0]:016d}.jsonl", [_encode(r) for r in bare]
+        )
+
+
+def _encode(record: Record) -> bytes:
+    body: JsonObject = {"seq": record.seq, "at": record.at}
+    if record.generation:
+        body["generation"] = record.generation
+    if record.tasks:
+        body["tasks"] = [task_to_json(task) for task in record.tasks]
+    if record.removed:
+        body["removed"] = list(record.removed)
+    if record.aside:
+        body["aside"] = list(record.aside)
+    if record.events:
+        body["events"] = [[e.kind, e.task_id, e.agent_id, e.data] for e in record.events]
+    # ASCII, so that any name found in a folder can be written down.
+    text = json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
+    rest = text[1:] + b"\n"
+    return _PREFIX + b"%08x" % zlib.crc32(rest) + b'",' + rest
+
+
+def _decode(line: bytes, *, where: str) -> Record | None:
+    """The record in a line, or None where the line is damaged.
+
+    Raises:
+        CorruptError: the line is whole, but this version of the program cannot read it.
+    """
+    if not line.startswith(_PREFIX) or not line.endswith(b"\n"):
+        return None
+    if line[len(_PREFIX) : _BODY_AT] != b'%08x",' % zlib.crc32(line[_BODY_AT:]):
+        return None
+    body = cast("JsonObject", json.loads(line))
+    try:
+        seq, at = int(body["seq"]), float(body["at"])
+        return Record(
+            seq=seq,
+            at=at,
+            generation=int(body.get("generation", 0)),
+            tasks=tuple(task_from_json(task, where=where) for task in body.get("tasks", ())),
+            removed=tuple(body.get("removed", ())),
+            aside=tuple(body.get("aside", ())),
+            events=tuple(
+                Event(seq=seq + place, at=at, kind=kind, task_id=task, agent_id=agent, data=data)
+                for place, (kind, task, agent, data) in enumerate(body.get("events", ()))
+            ),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptError(f"{where}: no journal record: {error}", where=where) from error
+
+
+def _decoded(lines: Iterable[bytes], path: Path) -> Iterator[Record]:
+    """The records in lines; a damaged one was reported when the journal was read."""
+    for line in lines:
+        if (record := _decode(line, where=str(path))) is not None:
+            yield record
+
+
+def _read_all(fd: int, start: int) -> bytes:
+    size = os.fstat(fd).st_size - start
+    pieces: list[bytes] = []
+    while size > 0 and (piece := os.pread(fd, size, start)):
+        pieces.append(piece)
+        start += len(piece)
+        size -= len(piece)
+    return b"".join(pieces)
+
+
+def _write_all(fd: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, offset)
+        view = view[written:]
+        offset += written
+
+
+def _replace_file(path: Path, lines: Iterable[bytes]) -> None:
+    """Write a file durably and in one step."""
+    draft = path.with_name(f"{path.name}.new")
+    with draft.open("wb") as file:
+        file.writelines(lines)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
