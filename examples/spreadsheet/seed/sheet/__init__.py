@@ -1,0 +1,1 @@
+"""A small spreadsheet engine: formulas, dependency recalculation, CSV and a command line."""

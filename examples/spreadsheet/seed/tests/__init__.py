@@ -1,0 +1,1 @@
+"""The gate: python3 -m unittest discover -s tests -t ."""
