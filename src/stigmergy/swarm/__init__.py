@@ -6,6 +6,7 @@ from stigmergy.swarm.heartbeat import Heartbeat, Held
 from stigmergy.swarm.nursery import Nursery, stop_on_signals
 from stigmergy.swarm.pool import run_agents
 from stigmergy.swarm.reduction import REDUCTIONS, Reduction
+from stigmergy.swarm.stop import Stop
 
 __all__ = [
     "REDUCTIONS",
@@ -14,6 +15,7 @@ __all__ = [
     "Held",
     "Nursery",
     "Reduction",
+    "Stop",
     "SwarmAgent",
     "SwarmCoordinator",
     "run_agents",

@@ -17,10 +17,10 @@ __all__ = ["Heartbeat", "Held"]
 class Held:
     """A lease that is being renewed."""
 
-    def __init__(self, lease: Lease, lease_s: float) -> None:
+    def __init__(self, lease: Lease, lease_s: float, lost: threading.Event) -> None:
         self.lease = lease
         self.lease_s = lease_s
-        self.lost = threading.Event()
+        self.lost = lost
         """Set when the lease is gone (expired, cancelled): stop the work, its result is void."""
 
 
@@ -54,11 +54,13 @@ class Heartbeat:
         self._thread.join()
 
     @contextmanager
-    def holding(self, task: Task, *, lease_s: float) -> Generator[Held]:
-        """Renew the task's lease until the block is left."""
+    def holding(
+        self, task: Task, *, lease_s: float, lost: threading.Event | None = None
+    ) -> Generator[Held]:
+        """Renew the task's lease until the block is left; `lost` is set if it is gone."""
         if (lease := task.lease) is None:
             raise UsageError(f"task {task.task_id!r} is not claimed")
-        held = Held(lease, lease_s)
+        held = Held(lease, lease_s, lost or threading.Event())
         with self._wake:
             self._held.add(held)
             self._wake.notify()

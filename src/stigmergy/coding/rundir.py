@@ -1,0 +1,190 @@
+"""Where a run lives: `.stigmergy/` in the repository, one folder for each run.
+
+Nothing here is needed by git: deleting `.stigmergy/` forgets the runs and harms no branch. The
+folder hides itself from git with a `.gitignore` of its own, so the user's files stay as they are.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from stigmergy.coding.spec import RunSpec
+from stigmergy.errors import CorruptError, NotFoundError, UsageError
+
+__all__ = ["RunDirectory", "StateFolder", "new_run_id"]
+
+_RUN_ID: Final = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{4}")
+
+
+def new_run_id(now: float) -> str:
+    """Sorts by time: `20261121-101500-3fa2` (UTC)."""
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{secrets.token_hex(2)}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """The files of one run."""
+
+    path: Path
+
+    @property
+    def run_id(self) -> str:
+        """The run's name, in refs too."""
+        return self.path.name
+
+    @property
+    def board_url(self) -> str:
+        """The run's board."""
+        return f"sqlite:///{self.path / 'board.db'}"
+
+    @property
+    def sandboxes(self) -> Path:
+        """Where sandboxes are made."""
+        return self.path / "sandboxes"
+
+    @property
+    def ledger(self) -> Path:
+        """What the run has spent."""
+        return self.path / "ledger.db"
+
+    @property
+    def report(self) -> Path:
+        """The report of a finished run."""
+        return self.path / "report.json"
+
+    def ref(self, *parts: str) -> str:
+        """A ref of the run: `refs/stigmergy/<run>/…`."""
+        return "/".join(("refs/stigmergy", self.run_id, *parts))
+
+    def read_spec(self) -> RunSpec:
+        """What the run was started with.
+
+        Raises:
+            CorruptError: `run.json` is damaged.
+        """
+        file = self.path / "run.json"
+        try:
+            return RunSpec.model_validate_json(file.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise CorruptError(
+                f"run {self.run_id}: cannot read {file}: {error}", where=str(file)
+            ) from None
+
+    def write_spec(self, spec: RunSpec) -> None:
+        """Keep what the run was started with, atomically."""
+        temporary = self.path / "run.json.new"
+        temporary.write_text(spec.model_dump_json(indent=2) + "\n")
+        temporary.replace(self.path / "run.json")
+
+    def write_report(self, report: dict[str, object]) -> None:
+        """Keep the report, atomically."""
+        temporary = self.path / "report.json.new"
+        temporary.write_text(json.dumps(report, indent=2) + "\n")
+        temporary.replace(self.report)
+
+
+class StateFolder:
+    """The `.stigmergy/` of a repository."""
+
+    def __init__(self, top: Path) -> None:
+        self.path = top / ".stigmergy"
+
+    def prepare(self) -> None:
+        """Make it if it is not there.
+
+        Raises:
+            UsageError: it cannot be written.
+        """
+        try:
+            (self.path / "runs").mkdir(parents=True, exist_ok=True)
+            ignore = self.path / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("*\n")
+        except OSError as error:
+            raise UsageError(f"cannot write to {self.path}: {error.strerror}") from None
+
+    def create(self, run_id: str) -> RunDirectory:
+        """A folder for a new run."""
+        run = RunDirectory(self.path / "runs" / run_id)
+        run.path.mkdir(parents=True)
+        return run
+
+    def runs(self) -> list[RunDirectory]:
+        """All runs, the latest last."""
+        folder = self.path / "runs"
+        if not folder.is_dir():
+            return []
+        names = sorted(entry.name for entry in folder.iterdir() if _RUN_ID.fullmatch(entry.name))
+        return [run for name in names if (run := RunDirectory(folder / name)).path.is_dir()]
+
+    def find(self, run_id: str | None) -> RunDirectory:
+        """The run of that id (its beginning or end will do), or the latest one.
+
+        Raises:
+            NotFoundError: there is none.
+            UsageError: several have such an id.
+        """
+        runs = self.runs()
+        if not runs:
+            raise NotFoundError(f"no run has been started in {self.path.parent} (no {self.path})")
+        if run_id is None:
+            return runs[-1]
+        found = [r for r in runs if r.run_id.startswith(run_id) or r.run_id.endswith(run_id)]
+        if not found:
+            known = ", ".join(run.run_id for run in runs[-5:])
+            raise NotFoundError(f"no run {run_id!r} here; the latest are {known}")
+        if len(found) > 1:
+            raise UsageError(f"{run_id!r} may be {', '.join(run.run_id for run in found)}")
+        return found[0]
+
+    def holder(self) -> str | None:
+        """Who runs here now: `run … (process …)`; None when nobody does."""
+        try:
+            fd = os.open(self.path / "lock", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return os.read(fd, 200).decode(errors="replace").strip() or "another process"
+        else:
+            return None
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def locked(self, run_id: str) -> Generator[None]:
+        """Be the one run of this repository.
+
+        The kernel frees the lock when its holder dies, however it dies.
+
+        Raises:
+            UsageError: another run holds it.
+        """
+        fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.read(fd, 200).decode(errors="replace").strip() or "another process"
+                raise UsageError(
+                    f"this repository has a run already: {holder}. Wait for it, or stop it with "
+                    "`stig cancel`"
+                ) from None
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"run {run_id} (process {os.getpid()})\n".encode(), 0)
+            yield
+        finally:
+            os.close(fd)

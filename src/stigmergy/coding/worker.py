@@ -1,0 +1,189 @@
+"""An agent of a run on the host: claims a `code` or `fix` task and sees it through a sandbox.
+
+One thread for each agent. A handoff that says complete or partial completes the task, with the
+commit that git found, not the one that was claimed; everything else is a failed attempt, with
+its reason. Whether the work is any good the merge queue decides.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from stigmergy.board import JsonObject, Task
+from stigmergy.coding.context import RunContext
+from stigmergy.coding.sandbox.sandbox import Limits, SandboxFactory
+from stigmergy.coding.tasks import WORK_TYPES
+from stigmergy.coding.work.handoff import AgentSpec, Assignment
+from stigmergy.coding.work.runner import AttemptFailedError, TaskRunner, WorkResult
+from stigmergy.errors import LostLeaseError, StigmergyError, TransientError
+
+__all__ = ["Tokens", "Worker"]
+
+_IDLE_S: Final = 1.0
+_MOST_PROGRESS: Final = 2000
+"""Lines of progress that one attempt may write into the journal."""
+
+
+class Tokens(Protocol):
+    """What gives an agent access to models, for the time of a task."""
+
+    def issue(self, task_id: str) -> str:
+        """A token that is worth nothing outside this task."""
+        ...
+
+    def revoke(self, token: str) -> None:
+        """It is worth nothing from now on."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Worker:
+    """One agent of a run."""
+
+    name: str
+    run: RunContext
+    factory: SandboxFactory
+    runner: TaskRunner
+    agent: AgentSpec
+    limits: Limits
+    tokens: Tokens | None = None
+    """None where the agent needs no model."""
+    _told: int = field(default=0, init=False)
+
+    def work(self) -> None:
+        """Take tasks until the run stops."""
+        stop = self.run.stop
+        while not stop.is_set():
+            seen = self.run.pulse.beat
+            try:
+                task = self._claim()
+            except TransientError as busy:
+                self.run.note(f"{self.name}: {busy}")
+                stop.wait(_IDLE_S)
+                continue
+            if task is None:
+                self.run.pulse.wait(after=seen, timeout_s=_IDLE_S)
+            else:
+                self._handle(task)
+
+    def _claim(self) -> Task | None:
+        return self.run.board.claim(
+            self.run.agent_id(self.name),
+            task_types=WORK_TYPES,
+            lease_s=self.run.spec.settings.lease_s,
+        )
+
+    def _handle(self, task: Task) -> None:
+        try:
+            with (
+                self.run.stop.child() as stop,
+                self.run.heart.holding(task, lease_s=self.run.spec.settings.lease_s, lost=stop),
+            ):
+                self.run.board.start(task)
+                self._attempt(task, stop)
+        except LostLeaseError:
+            pass  # cancelled or taken over: what was done is void, and the journal says by whom
+
+    def _attempt(self, task: Task, stop: threading.Event) -> None:
+        board = self.run.board
+        try:
+            base = str(task.payload.get("base") or self.run.target.tip())
+            work = self._run_agent(task, base, stop)
+        except AttemptFailedError as failure:
+            if self.run.stop.is_set():
+                board.release(task, reason="the run was stopped")
+            else:
+                board.fail(task, str(failure), retry=True)
+        except StigmergyError as error:
+            # Of the sandbox or the board itself: a full disk, a git that does not answer.
+            board.fail(task, f"{type(error).__name__}: {error}", retry=True)
+        else:
+            self._report(task, base, work)
+
+    def _report(self, task: Task, base: str, work: WorkResult) -> None:
+        handoff = work.handoff
+        if handoff.status in ("complete", "partial"):
+            result: JsonObject = {
+                "base": base,
+                "commit": work.commit,
+                "handoff": handoff.model_dump(mode="json"),
+            }
+            note: JsonObject = {
+                "handoff": handoff.status,
+                "summary": handoff.summary[:500],
+                "commits": handoff.commits,
+            }
+            self.run.board.complete(task, result, note=note)
+        elif self.run.stop.is_set():
+            self.run.board.release(task, reason="the run was stopped")
+        else:
+            why = handoff.error or handoff.summary or "no reason given"
+            error = f"the agent says {handoff.status}: {why}"
+            # Blocked means that the same again will not help.
+            self.run.board.fail(task, error, retry=handoff.status == "failed")
+
+    def _run_agent(self, task: Task, base: str, stop: threading.Event) -> WorkResult:
+        self._told = 0
+        with self._token(task) as token, closing(self.factory.open(_name(task), base)) as sandbox:
+            return self.runner.run(
+                sandbox,
+                self._assignment(task, base),
+                ref=self.run.directory.ref("tasks", task.task_id),
+                token=token,
+                limits=self.limits,
+                stop=stop,
+                on_progress=lambda line: self._progress(task, line),
+            )
+
+    @contextmanager
+    def _token(self, task: Task) -> Generator[str | None]:
+        if self.tokens is None:
+            yield None
+            return
+        token = self.tokens.issue(task.task_id)
+        try:
+            yield token
+        finally:
+            self.tokens.revoke(token)
+
+    def _assignment(self, task: Task, base: str) -> Assignment:
+        payload = task.payload
+        context = {
+            name: str(payload[name])
+            for name in ("reason", "detail", "gate_output", "previous")
+            if payload.get(name)
+        }
+        settings = self.run.spec.settings
+        return Assignment(
+            task_id=task.task_id,
+            task_type=task.task_type,
+            description=task.description,
+            scope=tuple(payload.get("scope") or ()),
+            acceptance=tuple(payload.get("acceptance") or ()),
+            base=base,
+            attempt=task.attempts,
+            context=context,
+            gate=self.run.spec.gate,
+            agent=self.agent,
+            commit_name=settings.commit_name,
+            commit_email=settings.commit_email,
+        )
+
+    def _progress(self, task: Task, line: JsonObject) -> None:
+        self._told += 1
+        if self._told <= _MOST_PROGRESS:
+            self.run.board.record(
+                "progress",
+                task_id=task.task_id,
+                agent_id=self.run.agent_id(self.name),
+                data=line,
+            )
+
+
+def _name(task: Task) -> str:
+    """A sandbox's name: of its task and attempt, so that a zombie of an earlier one is apart."""
+    return f"{task.task_id}-{task.fence}"
