@@ -50,9 +50,14 @@ _READY: Final = f"""
     {_SELECT} WHERE place IN (
       SELECT first.place FROM json_each(?) AS lane
       JOIN tasks AS first ON first.place IN (
-        SELECT place FROM tasks WHERE ready = 1 AND lane = lane.value ORDER BY rank, place LIMIT ?
+        SELECT place FROM tasks WHERE ready = 1 AND lane = lane.value AND not_before <= ?
+        ORDER BY rank, place LIMIT ?
       )
     ) ORDER BY rank, place LIMIT ?"""
+_DUE: Final = """
+    UPDATE tasks INDEXED BY tasks_due SET ready = 1
+    WHERE status = 'pending' AND ready = 0 AND blocked = 0 AND not_before <= ?"""
+"""Without the hint the planner reads every pending task: it has no statistics, and tables grow."""
 
 
 class SqliteStore:
@@ -259,23 +264,20 @@ class SqliteTransaction:
 
     def ready(self, match: Match, *, limit: int) -> list[Task]:
         """See `Transaction.ready`. One indexed look for each lane, however many tasks wait."""
-        self._db.execute(
-            "UPDATE tasks SET ready = 1 WHERE status = 'pending' AND ready = 0 AND blocked = 0 "
-            "AND not_before <= ?",
-            (self._now,),
-        )
+        self._db.execute(_DUE, (self._now,))
         lanes = [
             lane
             for lane, kind, requires in self._db.execute("SELECT * FROM lanes")
             if match.accepts(kind, json.loads(requires))
         ]
-        rows = self._db.execute(_READY, (json.dumps(lanes), limit, limit))
+        rows = self._db.execute(_READY, (json.dumps(lanes), self._now, limit, limit))
         return [_task(row) for row in rows]
 
     def expired(self, *, limit: int) -> list[Task]:
         """See `Transaction.expired`."""
         rows = self._db.execute(
-            f"{_SELECT} WHERE lease_until <= ? ORDER BY lease_until LIMIT ?", (self._now, limit)
+            f"{_SELECT} WHERE lease_until <= ? ORDER BY lease_until, place LIMIT ?",
+            (self._now, limit),
         )
         return [_task(row) for row in rows]
 
