@@ -23,7 +23,10 @@ from stigmergy.models.recording import load_recording
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "spreadsheet"
 NO_COMMIT, CONFLICTING, GATE_RED = "F07", ("F10", "F11"), "F14"
-PROGRAM_ENV = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+# As in a sandbox, compiled files are kept: an edit within the second must change a file's size.
+PROGRAM_ENV = {
+    name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+}
 GIT_ENV = {
     **{name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
     "GIT_CONFIG_GLOBAL": os.devnull,
