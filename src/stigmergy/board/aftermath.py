@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from stigmergy.board import lifecycle
-from stigmergy.board.store import Transaction
+from stigmergy.board.store import Query, Transaction
 from stigmergy.board.task import JsonObject, Task, TaskStatus
 from stigmergy.errors import NotFoundError, UsageError
 
@@ -16,6 +16,7 @@ __all__ = [
     "existing",
     "fail_dependents",
     "is_completed",
+    "revive",
     "settle",
     "tell_dependents",
 ]
@@ -90,6 +91,45 @@ def fail_dependents(tx: Transaction, dead: Task) -> None:
             data: JsonObject = {"status": failed.status.value, "error": failed.error}
             tx.append("failed", task_id=failed.task_id, data=data)
             graves.append(failed)
+
+
+def revive(tx: Transaction, task: Task) -> Task:
+    """Begin a dead task anew, and with it the tasks that failed because of it.
+
+    Raises:
+        UsageError: it is not dead, or depends on one that is.
+    """
+    reopened = _reopen(tx, task)
+    if hopeless := [name for name in reopened.waiting_on if _is_dead(tx.get(name))]:
+        raise UsageError(
+            f"task {task.task_id!r} depends on {hopeless}, which failed, was cancelled or is "
+            "gone: retry that first"
+        )
+    victims: dict[object, list[Task]] = {}
+    for failed in tx.select(Query(statuses=frozenset({TaskStatus.FAILED}))):
+        victims.setdefault((failed.result or {}).get("dependency"), []).append(failed)
+    revived = [task]
+    for known in revived:  # grows as it goes
+        revived += victims.pop(known.task_id, ())
+    for victim in revived[1:]:
+        _reopen(tx, victim)
+    for victim in revived[1:]:
+        for name in victim.depends_on:
+            if (needed := tx.get(name)) is not None and needed.status in DEAD:
+                fail_dependents(tx, needed)
+    return reopened
+
+
+def _reopen(tx: Transaction, task: Task) -> Task:
+    waiting = tuple(name for name in task.depends_on if not is_completed(tx.get(name)))
+    reopened = lifecycle.reopen(task, waiting_on=waiting)
+    tx.put(reopened)
+    tx.append("retried", task_id=task.task_id, data={})
+    return reopened
+
+
+def _is_dead(task: Task | None) -> bool:
+    return task is None or task.status in DEAD
 
 
 def check_acyclic(tx: Transaction, changed: Task) -> None:

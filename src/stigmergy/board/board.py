@@ -20,9 +20,20 @@ from stigmergy.board.aftermath import (
     existing,
     fail_dependents,
     is_completed,
+    revive,
     settle,
 )
-from stigmergy.board.intake import Limits, check_batch, check_event, check_result, is_posted_already
+from stigmergy.board.intake import (
+    Limits,
+    check_agent_id,
+    check_batch,
+    check_event,
+    check_names,
+    check_result,
+    check_seconds,
+    is_posted_already,
+    tidy_text,
+)
 from stigmergy.board.lifecycle import Backoff
 from stigmergy.board.store import Match, Query, Store, Transaction, open_store
 from stigmergy.board.task import Event, JsonObject, Lease, Task, TaskStatus
@@ -80,10 +91,8 @@ class TaskBoard:
     ) -> None:
         if (storage_path is None) == (store is None):
             raise UsageError("a board needs a storage_path or a store, and not both")
-        if not lease_s > 0:
-            raise UsageError(f"lease_s is {lease_s}: a lease must last longer than that")
+        self._lease_s = check_seconds(lease_s, what="lease_s")
         self._store = store if store is not None else open_store(storage_path or "")
-        self._lease_s = lease_s
         self._backoff = backoff or Backoff()
         self._limits = limits or Limits()
 
@@ -148,13 +157,14 @@ class TaskBoard:
         lease_s: float | None = None,
     ) -> list[Task]:
         """Up to `limit` tasks at once. Leases that ran out return to the board first."""
-        if not agent_id:
-            raise UsageError("an agent needs a name to claim")
+        check_agent_id(agent_id)
+        if limit < 0:
+            raise UsageError(f"limit is {limit}: how many tasks to claim cannot be negative")
         match = Match(
-            capabilities=frozenset(capabilities),
-            task_types=None if task_types is None else frozenset(str(t) for t in task_types),
+            capabilities=check_names(capabilities, what="capabilities"),
+            task_types=_names(task_types, what="task_types"),
         )
-        duration = self._lease_s if lease_s is None else lease_s
+        duration = self._duration_s(lease_s)
         with self._store.transaction() as tx:
             self._reap(tx)
             claimed = [
@@ -195,12 +205,15 @@ class TaskBoard:
     def renew(self, held: Lease | Task, *, lease_s: float | None = None) -> Lease:
         """Hold on for `lease_s` from now. Not journaled."""
         lease = _lease(held)
-        duration = self._lease_s if lease_s is None else lease_s
+        duration = self._duration_s(lease_s)
         with self._store.transaction() as tx:
             before = existing(tx, lease.task_id)
             task = lifecycle.renew(before, lease, now=tx.now, lease_s=duration)
             tx.put(task)
         return replace(lease, deadline=task.lease_until or lease.deadline)
+
+    def _duration_s(self, lease_s: float | None) -> float:
+        return self._lease_s if lease_s is None else check_seconds(lease_s, what="lease_s")
 
     def complete(
         self,
@@ -248,7 +261,7 @@ class TaskBoard:
             task = lifecycle.fail(
                 existing(tx, lease.task_id),
                 lease,
-                error=error[: self._limits.description_bytes],
+                error=tidy_text(error, self._limits),
                 retry=retry,
                 now=tx.now,
                 backoff=self._backoff,
@@ -281,7 +294,9 @@ class TaskBoard:
             UsageError: one of `wait_for` is unknown, or depends on this task.
         """
         lease = _lease(held)
-        names = tuple(wait_for)
+        names = tuple(sorted(check_names(wait_for, what="wait_for")))
+        if delay_s:
+            check_seconds(delay_s, what="delay_s")
         batch = check_batch(post, self._limits)
         with self._store.transaction() as tx:
             _post(tx, batch)
@@ -292,16 +307,17 @@ class TaskBoard:
                 existing(tx, lease.task_id),
                 lease,
                 wait_for={name: is_completed(tx.get(name)) for name in names},
-                not_before=tx.now + delay_s if delay_s > 0 else 0.0,
+                not_before=tx.now + delay_s if delay_s else 0.0,
             )
             check_acyclic(tx, task)
             tx.put(task)
-            data: JsonObject = {**(note or {}), "reason": reason, "wait_for": list(names)}
+            why = tidy_text(reason, self._limits)
+            data: JsonObject = {**(note or {}), "reason": why, "wait_for": list(names)}
             tx.append("released", task_id=task.task_id, agent_id=lease.agent_id, data=data)
             for name in names:
                 if (needed := existing(tx, name)).status in DEAD:
                     fail_dependents(tx, needed)
-        return task
+            return existing(tx, lease.task_id)
 
     def release_all(self, agents: Callable[[str], bool], *, reason: str) -> list[Task]:
         """Take back every task held by an agent of such a name, because it is known to be dead.
@@ -315,7 +331,7 @@ class TaskBoard:
                     continue
                 after = lifecycle.release(task, lease)
                 tx.put(after)
-                data: JsonObject = {"reason": reason, "wait_for": []}
+                data: JsonObject = {"reason": tidy_text(reason, self._limits), "wait_for": []}
                 tx.append("released", task_id=task.task_id, agent_id=lease.agent_id, data=data)
                 released.append(after)
         return released
@@ -324,32 +340,26 @@ class TaskBoard:
 
     def cancel(self, task_id: str, *, reason: str = "cancelled") -> Task:
         """Stop a task that is not finished. Its holder is refused when it reports or renews."""
+        reason = tidy_text(reason, self._limits)
         with self._store.transaction() as tx:
             task = lifecycle.cancel(existing(tx, task_id), reason=reason, now=tx.now)
             settle(tx, task, "cancelled")
         return task
 
     def retry(self, task_id: str) -> Task:
-        """Begin a failed or cancelled task anew, with the tasks that failed because of it."""
-        with self._store.transaction() as tx:
-            return self._reopen(tx, existing(tx, task_id))
+        """Begin a failed or cancelled task anew, with the tasks that failed because of it.
 
-    def _reopen(self, tx: Transaction, task: Task) -> Task:
-        waiting = tuple(n for n in task.depends_on if not is_completed(tx.get(n)))
-        reopened = lifecycle.reopen(task, waiting_on=waiting)
-        tx.put(reopened)
-        tx.append("retried", task_id=task.task_id, data={})
-        victims = tx.select(Query(statuses=frozenset({TaskStatus.FAILED})))
-        for victim in victims:
-            if (victim.result or {}).get("dependency") == task.task_id:
-                self._reopen(tx, victim)
-        return reopened
+        Raises:
+            UsageError: it is neither, or depends on a task that is.
+        """
+        with self._store.transaction() as tx:
+            return revive(tx, existing(tx, task_id))
 
     def record(
         self, kind: str, *, task_id: str = "", agent_id: str = "", data: JsonObject | None = None
     ) -> None:
         """Write a line of one's own into the journal: progress, a landing, a gate's verdict."""
-        check_event(kind, data or {}, self._limits)
+        check_event(kind, task_id=task_id, agent_id=agent_id, data=data or {}, limits=self._limits)
         with self._store.transaction() as tx:
             tx.append(kind, task_id=task_id, agent_id=agent_id, data=data or {})
 
@@ -379,7 +389,7 @@ class TaskBoard:
         return self._store.select(
             Query(
                 statuses=None if statuses is None else frozenset(statuses),
-                task_types=None if task_types is None else frozenset(str(t) for t in task_types),
+                task_types=_names(task_types, what="task_types"),
                 parent_id=parent_id,
                 claimed_by=claimed_by,
             )
@@ -430,6 +440,10 @@ class TaskBoard:
 _LEASED: Final = frozenset({TaskStatus.CLAIMED, TaskStatus.IN_PROGRESS})
 
 
+def _names(names: Iterable[str] | None, *, what: str) -> frozenset[str] | None:
+    return None if names is None else check_names(names, what=what)
+
+
 def _lease(held: Lease | Task) -> Lease:
     if isinstance(held, Lease):
         return held
@@ -452,7 +466,7 @@ def _post(tx: Transaction, batch: Mapping[str, Task]) -> None:
     fresh = [task for task in batch.values() if not is_posted_already(tx.get(task.task_id), task)]
     for task in fresh:
         _insert(tx, task, batch)
-    for name in {name for task in fresh for name in task.depends_on}:
+    for name in dict.fromkeys(name for task in fresh for name in task.depends_on):
         if (needed := existing(tx, name)).status in DEAD:
             fail_dependents(tx, needed)
 

@@ -5,6 +5,8 @@ Pure. Every refusal names the task and says what to do instead.
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -21,7 +23,17 @@ from stigmergy.board.task import (
 )
 from stigmergy.errors import CorruptError, UsageError
 
-__all__ = ["Limits", "check_batch", "check_event", "check_result", "is_posted_already"]
+__all__ = [
+    "Limits",
+    "check_agent_id",
+    "check_batch",
+    "check_event",
+    "check_names",
+    "check_result",
+    "check_seconds",
+    "is_posted_already",
+    "tidy_text",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,18 +73,61 @@ def check_result(held_id: str, result: Json, limits: Limits) -> JsonObject:
     what = f"the result of task {held_id!r}"
     if not isinstance(result, Mapping):
         raise UsageError(f"{what} is {type(result).__name__}: an object (dict) is expected")
-    _check_size(what, encode_json(result, what=what), limits.result_bytes)
-    return dict(result)  # pyright: ignore[reportUnknownArgumentType] - checked by encoding it
+    text = encode_json(result, what=what)
+    _check_size(what, text, limits.result_bytes)
+    return json.loads(text)
 
 
-def check_event(kind: str, data: JsonObject, limits: Limits) -> None:
-    """Refuse event data that cannot be stored.
+def check_event(
+    kind: str, *, task_id: str, agent_id: str, data: JsonObject, limits: Limits
+) -> None:
+    """Refuse an event that cannot be stored.
 
     Raises:
         UsageError: it is not JSON, or too large.
     """
     what = f"the data of event {kind!r}"
     _check_size(what, encode_json(data, what=what), limits.payload_bytes)
+    encode_json([kind, task_id, agent_id], what=f"event {kind!r}")
+
+
+def check_agent_id(agent_id: str) -> str:
+    """The name, if an agent can be known by it.
+
+    Raises:
+        UsageError: it is empty or cannot be stored.
+    """
+    if not agent_id:
+        raise UsageError("an agent needs a name to claim")
+    encode_json(agent_id, what=f"the agent name {agent_id!r}")
+    return agent_id
+
+
+def check_names(names: Iterable[str], *, what: str) -> frozenset[str]:
+    """The names; one string is not several.
+
+    Raises:
+        UsageError: a string stands where a collection of strings belongs.
+    """
+    if isinstance(names, str):
+        raise UsageError(f"{what} is the string {names!r}: write [{names!r}]")
+    return frozenset(str(name) for name in names)
+
+
+def check_seconds(seconds: float, *, what: str) -> float:
+    """The duration, if it is positive and finite.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if not 0 < seconds < math.inf:
+        raise UsageError(f"{what} is {seconds}: take a positive, finite number of seconds")
+    return seconds
+
+
+def tidy_text(text: str, limits: Limits) -> str:
+    """An explanation as it can be stored: not too long, undecodable bytes shown as escapes."""
+    return text[: limits.description_bytes].encode(errors="backslashreplace").decode()
 
 
 def is_posted_already(standing: Task | None, task: Task) -> bool:
@@ -134,7 +189,8 @@ def _checked(task: Task, limits: Limits) -> Task:
     _check_size(f"the description of {name}", task.description, limits.description_bytes)
     payload = encode_json(task.payload, what=f"the payload of {name}")
     _check_size(f"the payload of {name}", payload, limits.payload_bytes)
-    return checked
+    # As JSON has it, tuples being lists: or the task would differ from itself once stored.
+    return replace(checked, payload=json.loads(payload))
 
 
 def _check_size(what: str, text: str, limit: int) -> None:

@@ -165,7 +165,7 @@ def release(
     return _vacate(
         hold(task, wait_for or {}),
         status=_next(task, "release", _S.PENDING),
-        attempts=task.attempts - 1,
+        attempts=max(task.attempts - 1, 0),
         not_before=max(task.not_before, not_before),
     )
 

@@ -150,6 +150,8 @@ def open_store(url: str | Path, *, clock: Clock | None = None) -> Store:
     import time
 
     text = str(url)
+    if not text:
+        raise UsageError("the board's URL is empty: take sqlite:///board.db, a path or memory:")
     clock = clock or time.time
     scheme, separator, rest = text.partition(":")
     match scheme if separator else "":

@@ -197,10 +197,13 @@ def encode_json(value: Json, *, what: str) -> str:
     """Compact JSON.
 
     Raises:
-        UsageError: `value` has something that JSON cannot hold (NaN included); `what` names it.
+        UsageError: `value` has something that JSON cannot hold (NaN and lone surrogates
+            included); `what` names it.
     """
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text.encode()
+        return text
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"{what} cannot be stored as JSON: {error}") from None
 
@@ -278,7 +281,12 @@ def _names(value: object) -> tuple[str, ...]:
 def _object(value: object) -> JsonObject:
     if not isinstance(value, dict):
         raise ValueError("an object")
-    return {_string(key): item for key, item in cast("dict[object, Json]", value).items()}
+    record = {_string(key): item for key, item in cast("dict[object, Json]", value).items()}
+    try:
+        encode_json(record, what="it")
+    except UsageError as error:
+        raise ValueError(f"an object of JSON values; {error}") from None
+    return record
 
 
 def _integer(low: int, high: int) -> Callable[[object], int]:

@@ -29,8 +29,8 @@ from stigmergy.board.stores.memory import MemoryTransaction, detached
 from stigmergy.board.stores.progress import Progress, ProgressFile, boot_id
 from stigmergy.board.stores.taskfiles import Edited, Finding, TaskFiles
 from stigmergy.board.stores.watching import wait_for_change
-from stigmergy.board.task import Event, Task, TaskStatus
-from stigmergy.errors import TransientError, UsageError
+from stigmergy.board.task import Event, Task, TaskStatus, task_from_json, task_to_json
+from stigmergy.errors import CorruptError, TransientError, UsageError
 
 __all__ = ["FilesStore", "FilesTransaction"]
 
@@ -160,12 +160,17 @@ class FilesStore:
     def _commit(self, tx: FilesTransaction, *, swept: bool = False) -> None:
         """Journal what a transaction did, then bring the files in line."""
         if tx.has_effects:
-            record = tx.record(self._journal.next_seq)
             try:
+                record = tx.record(self._journal.next_seq)
+                for task in record.tasks:  # a journal that cannot be read back would be the end
+                    task_from_json(task_to_json(task), where="put")
                 self._journal.append(record)
             except OSError as error:
                 self._undo(tx)
                 raise self._transient(error) from error
+            except CorruptError as error:
+                self._undo(tx)
+                raise UsageError(str(error)) from None
             except BaseException:
                 self._undo(tx)
                 raise
