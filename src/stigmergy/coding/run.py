@@ -1,0 +1,318 @@
+"""A coding run, wired: the one place where board, agents, queue, models and sandboxes meet.
+
+`start` prepares a folder and a board and goes to work; `resume` goes to work on what is there.
+Both are the same from then on: whatever the run knows is on the board and in git, so a process
+that was killed loses nothing but what its agents were just doing.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from stigmergy.board import Event, JsonObject, TaskBoard
+from stigmergy.coding.context import Pulse, RunContext, Target
+from stigmergy.coding.git.repository import Repository
+from stigmergy.coding.keeper import Keeper
+from stigmergy.coding.landing import LandingAgent
+from stigmergy.coding.merge.gate import Gate, Red
+from stigmergy.coding.merge.lander import Lander
+from stigmergy.coding.merge.publish import WorkingTree
+from stigmergy.coding.merge.stack import Strategy
+from stigmergy.coding.models_in_run import RunModels, open_models
+from stigmergy.coding.outcome import Outcome, judge
+from stigmergy.coding.planning import Planning
+from stigmergy.coding.preflight import Prepared, agent_of
+from stigmergy.coding.rundir import RunDirectory, StateFolder, new_run_id
+from stigmergy.coding.sandbox.local import open_sandboxes
+from stigmergy.coding.sandbox.sandbox import Limits, SandboxFactory, SandboxSettings
+from stigmergy.coding.spec import RunSpec
+from stigmergy.coding.tasks import tasks_of_items
+from stigmergy.coding.view import RunView, fold
+from stigmergy.coding.work.runner import TaskRunner
+from stigmergy.coding.worker import Worker
+from stigmergy.config import Settings
+from stigmergy.errors import UsageError
+from stigmergy.swarm import Heartbeat, Nursery, Stop
+
+__all__ = ["Watch", "resume", "start"]
+
+Watch = Callable[[RunView, Sequence[str]], None]
+"""Told, in the calling thread, of the run as it stands and the new lines about it."""
+
+_LOOK_S: Final = 0.25
+_WAKING: Final = frozenset(
+    {"posted", "completed", "failed", "released", "expired", "cancelled", "retried", "planning"}
+)
+"""Events after which somebody may have something to do."""
+
+
+def start(prepared: Prepared, *, stop: Stop, watch: Watch) -> Outcome:
+    """Run from the beginning to the end, or until `stop` is set.
+
+    Raises:
+        UsageError: another run is at work here, or the gate is red on the unchanged target.
+    """
+    spec = prepared.spec
+    with Repository(spec.repository) as repository:
+        state = StateFolder(state_home(repository))
+        state.prepare()
+        run_id = new_run_id(spec.created_at)
+        with state.locked(run_id):
+            directory = state.create(run_id)
+            directory.write_spec(spec)
+            with _opened(spec, directory, repository, stop) as run:
+                run.prove_start()
+                tasks = tasks_of_items(
+                    prepared.items, run_id=run_id, max_attempts=spec.settings.max_attempts
+                )
+                run.begin()
+                run.context.board.post_many(tasks)
+                for item in prepared.items:
+                    run.tell_item(item.key, item.title, item.depends_on)
+                return run.work(watch)
+
+
+def resume(state: StateFolder, directory: RunDirectory, *, stop: Stop, watch: Watch) -> Outcome:
+    """Go on with a run that was stopped or killed.
+
+    Raises:
+        UsageError: another run is at work here, or this one has ended.
+    """
+    spec = directory.read_spec()
+    with Repository(spec.repository) as repository, state.locked(directory.run_id):
+        with _opened(spec, directory, repository, stop) as run:
+            run.take_over()
+            run.prove_start()
+            run.begin()
+            return run.work(watch)
+
+
+def state_home(repository: Repository) -> Path:
+    """The folder that `.stigmergy/` is made in: the top of the working tree, or the bare one."""
+    if repository.is_bare:
+        return repository.git_dir
+    top = repository.git("rev-parse", "--show-toplevel").stdout.decode().rstrip("\n")
+    return Path(top)
+
+
+@contextmanager
+def _opened(
+    spec: RunSpec, directory: RunDirectory, repository: Repository, stop: Stop
+) -> Generator[_Run]:
+    """Everything a run needs, open; closed in reverse order however it ends."""
+    with ExitStack() as stack:
+        board = stack.enter_context(TaskBoard(directory.board_url, lease_s=spec.settings.lease_s))
+        context = RunContext(
+            spec=spec,
+            directory=directory,
+            board=board,
+            repository=repository,
+            target=_target(spec, board, repository),
+            heart=stack.enter_context(Heartbeat(board)),
+            stop=stop,
+            pulse=Pulse(),
+        )
+        # A Unix socket's path may have 108 bytes, so it is not made in the repository.
+        sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stig-")))
+        models = stack.enter_context(open_models(context, sockets, environ=dict(os.environ)))
+        factory = open_sandboxes(
+            spec.repository,
+            directory.sandboxes,
+            _sandbox_settings(spec.settings),
+            None if models is None else models.socket,
+        )
+        stack.callback(factory.close)
+        yield _Run(context, factory, models)
+
+
+def _target(spec: RunSpec, board: TaskBoard, repository: Repository) -> Target:
+    """The branch to land on: the spec's, unless the run has moved to one of its own."""
+    moved = [str(e.data["ref"]) for e in all_events(board) if e.kind == "target"]
+    return Target(repository, moved[-1] if moved else spec.target)
+
+
+def all_events(board: TaskBoard) -> Iterable[Event]:
+    """The journal from its beginning."""
+    after = 0
+    while batch := board.events(after=after):
+        yield from batch
+        after = batch[-1].seq
+
+
+@dataclass(slots=True)
+class _Run:
+    """An open run."""
+
+    context: RunContext
+    factory: SandboxFactory
+    models: RunModels | None
+
+    def __post_init__(self) -> None:
+        self._planning = Planning(self.context, self.models)
+        self._keeper = Keeper(
+            self.context, make_lander=self._make_lander, planned=self._planning.is_done
+        )
+        self._view = RunView()
+
+    # Before work ----------------------------------------------------------------------------
+
+    def prove_start(self) -> None:
+        """The gate must be green before the run has changed anything, or it proves nothing."""
+        if not self.context.spec.gate or self._has_landed():
+            return
+        found = self._keeper.prove_start()
+        if isinstance(found, Red):
+            raise UsageError(
+                f"the gate is red on {self.context.target.name} as it is: {found.reason}. Mend "
+                f"that first, or give another --gate. Its output ends with:\n{found.output[-2000:]}"
+            )
+
+    def _has_landed(self) -> bool:
+        return self.context.target.tip() != self.context.spec.start
+
+    def take_over(self) -> None:
+        """The lock proves that the process which ran this before is gone: so are its agents."""
+        mine = self.context.agent_id("")
+        self.context.board.release_all(
+            lambda agent: agent.startswith(mine), reason="the run was resumed"
+        )
+
+    def begin(self) -> None:
+        """Say in the journal what runs, and under which protection."""
+        spec, protection = self.context.spec, self.factory.protection
+        data: JsonObject = {
+            "run_id": self.context.run_id,
+            "label": spec.label,
+            "target": self.context.target.ref,
+            "source": spec.source,
+            "source_text": spec.source_text,
+            "gate": list(spec.gate),
+            "agents": spec.settings.agents,
+            "model": spec.settings.model,
+            "agent_command": spec.settings.agent_command,
+            "strategy": spec.settings.strategy,
+            "sandbox": {
+                "kind": protection.kind,
+                "view": protection.view,
+                "writes_confined": protection.writes_confined,
+                "network_confined": protection.network_confined,
+                "processes_confined": protection.processes_confined,
+            },
+        }
+        self.context.board.record("run_started", data=data)
+
+    def tell_item(self, key: str, title: str, depends_on: Iterable[str]) -> None:
+        """What an item is called, for those who watch."""
+        self.context.board.record(
+            "item_planned",
+            data={"key": key, "description": title, "depends_on": list(depends_on)},
+        )
+
+    def _make_lander(self, agent: LandingAgent) -> Lander:
+        context, settings = self.context, self.context.spec.settings
+        gate = None
+        if context.spec.gate:
+            gate = Gate(
+                argv=context.spec.gate,
+                timeout_s=settings.gate_timeout_s,
+                limits=_limits(settings),
+            )
+        return Lander(
+            context.repository,
+            context.target.ref,
+            clock=time.time,
+            on_intent=agent.on_intent,
+            on_event=agent.on_event,
+            strategy=Strategy(settings.strategy),
+            gate=gate,
+            factory=self.factory,
+            working_tree=WorkingTree(context.repository, context.target.ref),
+        )
+
+    # Work -----------------------------------------------------------------------------------
+
+    def work(self, watch: Watch) -> Outcome:
+        """Let the agents, the queue and the planner work until all is done or stopped."""
+        context = self.context
+        WorkingTree(context.repository, context.target.ref).catch_up()
+        with Nursery(context.stop) as nursery, context.stop.child() as ended:
+            for number in range(1, context.spec.settings.agents + 1):
+                nursery.start(self._worker(f"agent-{number}").work, name=f"agent-{number}")
+            nursery.start(self._planning.work, name="planner")
+            nursery.start(lambda: self._keep(ended), name="keeper")
+            while not ended.is_set():
+                self._look(watch, timeout_s=_LOOK_S)
+            finished = not context.stop.is_set()
+            context.stop.set()
+            context.pulse.tick()
+        return self._end(watch, finished=finished)
+
+    def _keep(self, ended: Stop) -> None:
+        self._keeper.work()
+        ended.set()
+
+    def _worker(self, name: str) -> Worker:
+        return Worker(
+            name=name,
+            run=self.context,
+            factory=self.factory,
+            runner=TaskRunner(),
+            agent=agent_of(self.context.spec.settings),
+            limits=_limits(self.context.spec.settings),
+            tokens=self.models,
+        )
+
+    def _look(self, watch: Watch, *, timeout_s: float) -> None:
+        """Bring the view up to date and wake who may have something to do."""
+        board = self.context.board
+        board.wait(after=self._view.seq, timeout_s=timeout_s)
+        events = board.events(after=self._view.seq)
+        lines = fold(self._view, events)
+        if any(event.kind in _WAKING for event in events):
+            self.context.pulse.tick()
+        watch(self._view, lines)
+
+    def _end(self, watch: Watch, *, finished: bool) -> Outcome:
+        while events := self.context.board.events(after=self._view.seq):
+            watch(self._view, fold(self._view, events))
+        outcome = judge(
+            self._view,
+            finished=finished,
+            gated=bool(self.context.spec.gate),
+            green=self._keeper.green,
+            out_of_budget=self.models is not None and self.models.out_of_budget,
+        )
+        self.context.board.record(
+            "run_ended", data={"exit_code": outcome.exit_code, "verdict": outcome.verdict}
+        )
+        self._look(watch, timeout_s=0.0)
+        if finished:
+            self.context.directory.write_report(outcome.report(self._view, self.context.spec))
+        return outcome
+
+
+def _limits(settings: Settings) -> Limits:
+    memory = settings.sandbox_memory_mb
+    return Limits(
+        wall_s=settings.task_timeout_s,
+        memory_bytes=None if memory is None else memory * 1024**2,
+        processes=settings.sandbox_processes,
+    )
+
+
+def _sandbox_settings(settings: Settings) -> SandboxSettings:
+    return SandboxSettings(
+        view=settings.sandbox_view,
+        confine=settings.sandbox_confine,
+        share=settings.sandbox_share,
+        network=settings.sandbox_network,
+        env=settings.sandbox_env,
+        limits=_limits(settings),
+    )
