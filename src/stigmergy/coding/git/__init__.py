@@ -1,0 +1,1 @@
+"""Git as a typed, hardened layer: one process a question, never a checkout to ask it."""
