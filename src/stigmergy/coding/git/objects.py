@@ -92,6 +92,12 @@ class Commit:
         lines = self.message.strip().splitlines()
         return lines[0].decode(errors="replace") if lines else ""
 
+    @property
+    def committed_at(self) -> int:
+        """The committer's Unix time; 0 where it is malformed."""
+        found = re.search(rb"> (-?\d+) [+-]\d{4}$", self.committer)
+        return int(found[1]) if found else 0
+
 
 def parse_commit(oid: str, data: bytes) -> Commit:
     """The commit in an object's bytes. Signatures and merge tags are not kept."""

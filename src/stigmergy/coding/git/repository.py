@@ -183,8 +183,8 @@ class Repository:
         author: Identity,
         when: float,
     ) -> str:
-        """Store a commit of our own; `when` is a Unix time."""
-        line = author.line(when)
+        """Store a commit of our own; `when` is a Unix time, raised to that of the parents."""
+        line = author.line(self.no_earlier(when, parents))
         return self.write_commit(
             commit_bytes(
                 tree=check_oid(tree),
@@ -194,6 +194,14 @@ class Repository:
                 message=message.encode(),
             )
         )
+
+    def no_earlier(self, when: float, parents: Sequence[str]) -> float:
+        """`when`, or the latest commit time of the parents, whichever is later.
+
+        Git's walks trust these dates: with children older than their parents `base..tip` lists
+        commits that `base` has.
+        """
+        return max(when, *(self.commit(parent).committed_at for parent in parents))
 
     # Merging and differences
 

@@ -227,7 +227,9 @@ def _replay(
             landed.append(tip)
     if not landed:
         return AlreadyIn(onto)
-    return Stacked(commit=tip, commits=tuple(landed), onto=onto, fork=own[0].parents[0])
+    # Under skewed dates git may list commits that the target has, down to the very first.
+    fork = own[0].parents[0] if own[0].parents else _fork(repository, onto, own[-1].oid)
+    return Stacked(commit=tip, commits=tuple(landed), onto=onto, fork=fork)
 
 
 def _replayed(repository: Repository, commit: Commit, *, tree: str, onto: str, when: float) -> str:
@@ -237,7 +239,7 @@ def _replayed(repository: Repository, commit: Commit, *, tree: str, onto: str, w
             tree=tree,
             parents=(onto,),
             author=commit.author,
-            committer=COMMITTER.line(when),
+            committer=COMMITTER.line(repository.no_earlier(when, [onto])),
             message=commit.message,
             encoding=commit.encoding,
         )
