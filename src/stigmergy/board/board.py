@@ -161,7 +161,7 @@ class TaskBoard:
         if limit < 0:
             raise UsageError(f"limit is {limit}: how many tasks to claim cannot be negative")
         match = Match(
-            capabilities=check_names(capabilities, what="capabilities"),
+            capabilities=frozenset(check_names(capabilities, what="capabilities")),
             task_types=_names(task_types, what="task_types"),
         )
         duration = self._duration_s(lease_s)
@@ -294,7 +294,7 @@ class TaskBoard:
             UsageError: one of `wait_for` is unknown, or depends on this task.
         """
         lease = _lease(held)
-        names = tuple(sorted(check_names(wait_for, what="wait_for")))
+        names = check_names(wait_for, what="wait_for")
         if delay_s:
             check_seconds(delay_s, what="delay_s")
         batch = check_batch(post, self._limits)
@@ -441,7 +441,7 @@ _LEASED: Final = frozenset({TaskStatus.CLAIMED, TaskStatus.IN_PROGRESS})
 
 
 def _names(names: Iterable[str] | None, *, what: str) -> frozenset[str] | None:
-    return None if names is None else check_names(names, what=what)
+    return None if names is None else frozenset(check_names(names, what=what))
 
 
 def _lease(held: Lease | Task) -> Lease:

@@ -103,15 +103,15 @@ def check_agent_id(agent_id: str) -> str:
     return agent_id
 
 
-def check_names(names: Iterable[str], *, what: str) -> frozenset[str]:
-    """The names; one string is not several.
+def check_names(names: Iterable[str], *, what: str) -> tuple[str, ...]:
+    """The names, each once, in their order; one string is not several.
 
     Raises:
         UsageError: a string stands where a collection of strings belongs.
     """
     if isinstance(names, str):
         raise UsageError(f"{what} is the string {names!r}: write [{names!r}]")
-    return frozenset(str(name) for name in names)
+    return tuple(dict.fromkeys(str(name) for name in names))
 
 
 def check_seconds(seconds: float, *, what: str) -> float:

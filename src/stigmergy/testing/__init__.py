@@ -1,0 +1,1 @@
+"""What tests of Stigmergy and of its extensions are made of: contracts and scripted partners."""
