@@ -92,11 +92,17 @@ class SwarmAgent:
             self._board.start(task)
             with Heartbeat(self._board) as heart, heart.holding(task, lease_s=self._lease_s):
                 result, error = _attempt(handler, task)
-            if error is None:
-                return self._board.complete(task, result)
-            return self._board.fail(task, _describe(error), retry=not isinstance(error, UsageError))
+            return self._report(task, result, error)
         except LostLeaseError:
             return self._board.get(task.task_id) or task
+
+    def _report(self, task: Task, result: JsonObject, error: Exception | None) -> Task:
+        if error is None:
+            try:
+                return self._board.complete(task, result)
+            except UsageError as refused:  # too large, or no JSON
+                error = refused
+        return self._board.fail(task, _describe(error), retry=not isinstance(error, UsageError))
 
     def work_cycle(self) -> Task | None:
         """Claim one task and execute it; the task as it then is, or None when there was none."""

@@ -70,6 +70,11 @@ class Heartbeat:
             with self._wake:
                 self._held.discard(held)
 
+    def check(self) -> None:
+        """Renew everything now, to learn at once what was cancelled."""
+        with self._wake:
+            self._wake.notify()
+
     def _beat(self) -> None:
         while True:
             with self._wake:
