@@ -137,8 +137,9 @@ class Budgets(_Settings):
     allow_unknown_prices: bool = False
     """Let models without a known price run under a cost limit, which then cannot hold them."""
     bytes_per_token: float = Field(default=3.0, ge=1.0)
-    """For estimating a prompt before the call. English and code have about four bytes a token;
-    1.0 is an upper bound, at the price of reserving far more than is spent."""
+    """For estimating a prompt before the call. English and code have about four bytes a token.
+    A limit can be passed by as much as the prompts of calls under way were underestimated, and
+    not again after that; 1.0 does not underestimate, but reserves far more than is spent."""
     default_max_tokens: int = Field(default=8192, ge=1)
     """Asked for where a limit holds and the request names no maximum of its own."""
     wait_s: float = Field(default=60.0, ge=0)

@@ -110,9 +110,9 @@ def gateway_config(
     """
     first = parse_model(specifier, environ=environ)
     if isinstance(first, ReplayModel):
-        if spillover:
-            raise UsageError(f"{specifier!r} is a recording: it has no spillover")
-        return GatewayConfig(replay=first.path, budgets=budgets or Budgets(), record=record)
+        if spillover or record is not None:
+            raise UsageError(f"{specifier!r} is a recording: give it no spillover, and no record")
+        return GatewayConfig(replay=first.path, budgets=budgets or Budgets())
     providers = [first.provider]
     for number, text in enumerate(spillover, start=1):
         choice = parse_model(text, environ=environ)

@@ -66,7 +66,7 @@ class RecordedTurn(_Line):
     """One line of a recording."""
 
     task: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
-    turn: Annotated[int, Field(ge=0)]
+    turn: Annotated[int, Field(ge=0, strict=True)]
     model: str
     response: RecordedAnswer
 
