@@ -236,24 +236,28 @@ class Repository:
         pair = (self.commit(old).tree, self.commit(new).tree)
         return tuple(change.path for change in self.changes([pair])[0])
 
-    def diff(self, old: str, new: str, *, context: int = 0, paths: Sequence[str] = ()) -> bytes:
-        """The patch between two trees or commits, renames found, binary content included."""
+    def diff(
+        self,
+        old: str,
+        new: str,
+        *,
+        context: int = 0,
+        paths: Sequence[str] = (),
+        as_text: bool = False,
+    ) -> bytes:
+        """The patch between two trees or commits, renames found, binary content included.
+
+        `as_text` shows binary files line by line as well; such a patch is for reading only.
+        """
         # A command line has room for some thousand paths; more are not worth limiting to.
         limit = ("--", *paths) if 0 < len(paths) <= 1000 else ()
         done = self.git(
-            "diff-tree", "-p", "-r", f"-U{context}", "-M", "--binary", "--full-index",
+            "diff-tree", "-p", "-r", f"-U{context}", "-M",
+            "--text" if as_text else "--binary", "--full-index",
             "--no-ext-diff", "--no-textconv", "--no-color", "--diff-algorithm=histogram",
             check_oid(old), check_oid(new), *limit,
         )  # fmt: skip
         return done.stdout
-
-    def patch_id(self, patch: bytes) -> str | None:
-        """Git's stable id of a patch (of `diff`), or None for an empty one.
-
-        White space and line numbers do not count, and neither does binary content.
-        """
-        done = self.git("patch-id", "--stable", stdin=patch)
-        return done.stdout.decode().split(" ", 1)[0] or None
 
     def conflict_markers(self, commit: str) -> tuple[str, ...]:
         """Text files at a commit with a line that starts as a conflict marker does."""

@@ -145,7 +145,7 @@ _RUNNERS: Sequence[tuple[str, re.Pattern[str], re.Pattern[str]]] = (
         re.compile(
             r"^(=+ )?(no tests ran|no tests collected|\d+ deselected)\b.* in [\d.]+s", re.MULTILINE
         ),
-        re.compile(r"\b\d+ (passed|failed|xfailed|xpassed|errors?)\b"),
+        re.compile(r"\b[1-9]\d* (passed|failed|xfailed|xpassed|errors?)\b"),
     ),
     (
         "unittest ran 0 tests",

@@ -5,8 +5,8 @@ branch's change (`fork..branch`) is compared with the landing's (`before..after`
 
 1. a path whose old and new object are the same in both is proved exactly;
 2. for the remaining paths (the target changed them too) the patches without context are equal;
-3. failing that, the sums of lines added and removed are equal, but for lines by which the target
-   had changed already: that is an overlap, and it is recorded.
+3. failing that, the sums of lines added and removed are equal, but for lines by which both the
+   branch and the target have changed since the fork: that is an overlap, and it is recorded.
 
 The third is blind to the order of lines and needs no alignment, so it holds under renames and
 under hunks that slide. What fails all three does not land.
@@ -84,26 +84,25 @@ def _prove_one(
     done = [change for change in landed if change not in exact]
     if not wanted and not done:
         return Proof(kind="identical", paths=len(landed))
-    if _same_patch(repository, landing) and _modes(wanted) == _modes(done):
+    if _same_patch(repository, landing):
         return Proof(kind="patch", paths=len(landed))
     return _prove_lines(repository, landing, wanted, done, paths=len(landed))
 
 
 def _same_patch(repository: Repository, landing: Landing) -> bool:
+    """Stricter than `git patch-id`, for which white space and binary content do not count."""
     of_branch = repository.diff(landing.fork, landing.branch)
     of_landing = repository.diff(landing.before, landing.after)
-    # A patch id does not cover binary content.
-    if b"\nGIT binary patch\n" in of_branch or b"\nGIT binary patch\n" in of_landing:
-        return False
-    return repository.patch_id(of_branch) == repository.patch_id(of_landing)
+    return _unplaced(of_branch) == _unplaced(of_landing)
 
 
-def _modes(changes: Iterable[Change]) -> set[tuple[str, str, str]]:
-    return {
-        (change.path, change.old_mode, change.new_mode)
-        for change in changes
-        if change.old_mode != change.new_mode
-    }
+def _unplaced(patch: bytes) -> list[bytes]:
+    """A patch without what depends on the rest of its files: line numbers and object ids."""
+    return [
+        b"@@" if line.startswith(b"@@ ") else line
+        for line in patch.split(b"\n")
+        if not line.startswith((b"index ", b"similarity index ", b"dissimilarity index "))
+    ]
 
 
 def _prove_lines(
@@ -115,22 +114,25 @@ def _prove_lines(
     paths: int,
 ) -> Proof | Unproved:
     main = _changes(repository, landing.fork, landing.before)
-    had = set(main)
-    overlap = [change for change in wanted if change in had]
-    missing = _ledger(repository, [change for change in wanted if change not in had])
+    missing = _ledger(repository, wanted)
     missing.subtract(_ledger(repository, done))
     difference = {line: count for line, count in missing.items() if count}
+    overlap: set[str] = set()
     if difference:
-        added, removed = _gross(repository, landing, _near(main, (*wanted, *done)))
+        # What the landing leaves out must be in the branch's change and in the target's as well.
+        sides = (
+            _gross(repository, landing.fork, landing.branch, wanted),
+            _gross(repository, landing.fork, landing.before, _near(main, (*wanted, *done))),
+        )
         if any(
             count > added[line] if count > 0 else -count > removed[line]
             for line, count in difference.items()
+            for added, removed in sides
         ):
             where = tuple(sorted({change.path for change in (*wanted, *done)}))
             return Unproved(_explain(difference, where), where)
-        overlap += [change for change in wanted if change not in had]
-    shared = tuple(sorted({change.path for change in overlap}))
-    return Proof(kind="lines", paths=paths, overlap=shared)
+        overlap = {change.path for change in wanted}
+    return Proof(kind="lines", paths=paths, overlap=tuple(sorted(overlap)))
 
 
 def _changes(repository: Repository, old: str, new: str) -> tuple[Change, ...]:
@@ -157,21 +159,21 @@ def _near(main: Iterable[Change], ours: Iterable[Change]) -> list[Change]:
 
 
 def _gross(
-    repository: Repository, landing: Landing, main: Sequence[Change]
+    repository: Repository, old: str, new: str, changes: Sequence[Change]
 ) -> tuple[Counter[bytes], Counter[bytes]]:
-    """Each line that the target gained, and lost, since the fork.
+    """Each line gained, and each lost, between two commits by the `changes` among theirs.
 
-    Gross, not net: a line that the target moved counts on both sides.
+    Gross, not net: a line that was moved counts on both sides.
     """
-    added = Counter(_mode_line(change.new_mode) for change in main)
-    removed = Counter(_mode_line(change.old_mode) for change in main)
-    for change in main:
+    added = Counter(_mode_line(change.new_mode) for change in changes)
+    removed = Counter(_mode_line(change.old_mode) for change in changes)
+    for change in changes:
         if GITLINK_MODE in (change.old_mode, change.new_mode):
             added += _lines(repository, change.new_mode, change.new_oid)
             removed += _lines(repository, change.old_mode, change.old_oid)
-    if main:
-        paths = [change.path for change in main]
-        patch = repository.diff(landing.fork, landing.before, paths=paths)
+    if changes:
+        paths = [change.path for change in changes]
+        patch = repository.diff(old, new, paths=paths, as_text=True)
         _count_patch(patch, added, removed)
     return added, removed
 
