@@ -98,9 +98,9 @@ def agent_of(settings: Settings) -> AgentSpec:
     """
     if settings.agent_command is not None:
         if settings.agent_shell:
-            return CommandAgent(
-                argv=(settings.agent_command,), shell=True, wall_s=settings.task_timeout_s
-            )
+            words = (settings.agent_command,)
+            # The user asked for a shell, and the values come to it by the environment.
+            return CommandAgent(argv=words, shell=True, wall_s=settings.task_timeout_s)  # noqa: S604
         words = _split(settings.agent_command, "agent_command")
         return CommandAgent(argv=words, wall_s=settings.task_timeout_s)
     if settings.model is None:
@@ -193,7 +193,5 @@ def _dirty_notes(repository: Repository) -> list[str]:
     changed = len([record for record in status.stdout.split(b"\0") if record])
     if not changed:
         return []
-    return [
-        f"{changed} files have uncommitted changes: agents do not see them, and they stay as "
-        "they are"
-    ]
+    note = f"{changed} files have uncommitted changes: agents do not see them, and they stay"
+    return [note]

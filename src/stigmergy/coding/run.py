@@ -86,12 +86,15 @@ def resume(state: StateFolder, directory: RunDirectory, *, stop: Stop, watch: Wa
         UsageError: another run is at work here, or this one has ended.
     """
     spec = directory.read_spec()
-    with Repository(spec.repository) as repository, state.locked(directory.run_id):
-        with _opened(spec, directory, repository, stop) as run:
-            run.take_over()
-            run.prove_start()
-            run.begin()
-            return run.work(watch)
+    with (
+        Repository(spec.repository) as repository,
+        state.locked(directory.run_id),
+        _opened(spec, directory, repository, stop) as run,
+    ):
+        run.take_over()
+        run.prove_start()
+        run.begin()
+        return run.work(watch)
 
 
 def state_home(repository: Repository) -> Path:
@@ -277,6 +280,8 @@ class _Run:
         lines = fold(self._view, events)
         if any(event.kind in _WAKING for event in events):
             self.context.pulse.tick()
+        if any(event.kind == "cancelled" for event in events):
+            self.context.heart.check()
         watch(self._view, lines)
 
     def _end(self, watch: Watch, *, finished: bool) -> Outcome:

@@ -1,0 +1,186 @@
+"""`stig run` and `stig resume`."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from stigmergy.cli.live import make_display
+from stigmergy.coding import preflight
+from stigmergy.coding import run as coding_run
+from stigmergy.coding.git.repository import Repository
+from stigmergy.coding.outcome import Outcome
+from stigmergy.coding.plan.describe import describe
+from stigmergy.coding.preflight import Prepared, Source
+from stigmergy.coding.rundir import StateFolder
+from stigmergy.config import load_settings
+from stigmergy.errors import UsageError
+from stigmergy.swarm import Stop, stop_on_signals
+
+__all__ = ["resume", "run"]
+
+Repo = Annotated[Path, typer.Option("--repo", help="The git repository to work on.")]
+Plain = Annotated[bool, typer.Option("--plain", help="Lines instead of the live table.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
+
+
+def run(
+    *,
+    repo: Repo = Path(),
+    features: Annotated[
+        Path | None,
+        typer.Option(help="A FEATURES.json: id, description, files, acceptance, depends_on …"),
+    ] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="What is to be built; a model plans it, sprint by sprint.")
+    ] = None,
+    each: Annotated[
+        str | None, typer.Option(help="A glob: one task for each tracked file that matches.")
+    ] = None,
+    task: Annotated[
+        str, typer.Option(help="With --each: what to do; {path} stands for the file.")
+    ] = "",
+    agents: Annotated[int | None, typer.Option(help="Agents at work at a time.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="PRESET:MODEL, URL#MODEL, or replay:FILE for a recording."),
+    ] = None,
+    agent_command: Annotated[
+        str | None,
+        typer.Option(help="Do tasks with this program instead: 'black {path}'. No shell."),
+    ] = None,
+    agent_shell: Annotated[
+        bool, typer.Option("--agent-shell", help="Give --agent-command to /bin/sh -c.")
+    ] = False,
+    gate: Annotated[
+        str | None,
+        typer.Option(
+            help="The command that proves a change; `none` for no proof. Found if not given."
+        ),
+    ] = None,
+    gate_timeout: Annotated[float | None, typer.Option(help="Seconds.")] = None,
+    strategy: Annotated[
+        Literal["fast-forward", "rebase", "merge-commit"] | None,
+        typer.Option(help="How branches come onto the target."),
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="The branch to land on; the checked-out one if not given.")
+    ] = None,
+    budget_usd: Annotated[float | None, typer.Option(help="Hard limit for the run.")] = None,
+    budget_tokens: Annotated[int | None, typer.Option(help="Hard limit for the run.")] = None,
+    task_timeout: Annotated[float | None, typer.Option(help="Seconds for one task.")] = None,
+    max_steps: Annotated[
+        int | None, typer.Option(help="Model calls in one task, of the built-in agent.")
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Append what the model says to this file, for replay.")
+    ] = None,
+    confine: Annotated[
+        Literal["auto", "bubblewrap", "none"] | None,
+        typer.Option(help="How sandboxes are confined; `auto` takes what works here."),
+    ] = None,
+    network: Annotated[
+        bool, typer.Option("--network", help="Grant agents and gates the network.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, show the plan, start nothing.")
+    ] = False,
+    plain: Plain = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let many agents work on a repository until all is landed and proved.
+
+    Each task is done in a sandbox of its own; what comes back is stacked, proved by the gate and
+    landed on the target branch, or sent back with the reason. Ctrl-C stops cleanly, and
+    `stig resume` goes on.
+
+    [bold]Examples[/bold]
+
+      stig run --features FEATURES.json --model openrouter:qwen/qwen3-coder --agents 8
+
+      stig run --each 'src/**/*.py' --agent-command 'pyupgrade --py311-plus {path}'
+
+      stig run --objective 'Add CSV export to every report' --model anthropic:claude-sonnet-4-5
+    """
+    source = _source(features=features, objective=objective, each=each, task=task)
+    settings = load_settings(
+        agents=agents,
+        model=model,
+        agent_command=agent_command,
+        agent_shell=agent_shell or None,
+        gate=gate,
+        gate_timeout_s=gate_timeout,
+        strategy=strategy,
+        target=target,
+        budget_usd=budget_usd,
+        budget_tokens=budget_tokens,
+        task_timeout_s=task_timeout,
+        max_steps=max_steps,
+        record=None if record is None else record.absolute(),
+        sandbox_confine=confine,
+        sandbox_network=network or None,
+    )
+    with Repository(repo) as repository:
+        prepared = preflight.prepare(
+            repository, source, settings, environ=dict(os.environ), now=time.time()
+        )
+    if dry_run:
+        _show_plan(prepared, as_json=as_json)
+        return
+    for note in prepared.notes:
+        typer.echo(note, err=True)
+    stop = Stop()
+    with stop_on_signals(stop), make_display(as_json=as_json, plain=plain) as display:
+        outcome = coding_run.start(prepared, stop=stop, watch=display.update)
+    _finish(outcome, as_json=as_json)
+
+
+def resume(
+    *,
+    run: Annotated[
+        str | None, typer.Argument(help="The run, or the beginning or end of its id.")
+    ] = None,
+    repo: Repo = Path(),
+    plain: Plain = False,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a run that was stopped or killed: the latest one, if none is named.
+
+    Nothing that landed lands twice, and no item is lost; what agents were just doing is done anew.
+
+    [bold]Example[/bold]
+
+      stig resume
+    """
+    with Repository(repo) as repository:
+        state = StateFolder(coding_run.state_home(repository))
+    directory = state.find(run)
+    stop = Stop()
+    with stop_on_signals(stop), make_display(as_json=as_json, plain=plain) as display:
+        outcome = coding_run.resume(state, directory, stop=stop, watch=display.update)
+    _finish(outcome, as_json=as_json)
+
+
+def _source(*, features: Path | None, objective: str | None, each: str | None, task: str) -> Source:
+    given = [name for name in (features, objective, each) if name is not None]
+    if len(given) != 1:
+        raise UsageError("give one of --features FILE, --objective TEXT and --each GLOB")
+    if features is not None:
+        return Source(kind="features", text=str(features.absolute()))
+    if objective is not None:
+        return Source(kind="objective", text=objective)
+    return Source(kind="each", text=each or "", description=task)
+
+
+def _show_plan(prepared: Prepared, *, as_json: bool) -> None:
+    raise NotImplementedError(prepared, as_json, describe)
+
+
+def _finish(outcome: Outcome, *, as_json: bool) -> None:
+    if not as_json:
+        typer.echo(outcome.verdict)
+    raise typer.Exit(outcome.exit_code)
