@@ -50,6 +50,8 @@ def test_a_field_that_the_user_allowed_passes():
         b'{"messages": [{}], "model": 5}',
         b"[" * 100_000,
         b"\xff",
+        b'{"messages": [{"content": NaN}]}',
+        b'{"messages": [{}], "tools": [{"type": "openrouter:web_search"}]}',
     ],
 )
 def test_what_is_no_request_is_a_400(body):

@@ -107,6 +107,7 @@ def test_a_call_goes_through_with_the_providers_key_and_name(open_gateway, serve
         "error": None,
         "attempts": 1,
         "replayed": False,
+        "budget_scope": None,
     }
     spent = gateway.task_spend("F07")
     assert (spent.tokens, spent.cost) == (120, Decimal("0.0003"))
@@ -143,6 +144,18 @@ def test_a_stream_is_counted_though_the_agent_did_not_ask(open_gateway, serve, c
     assert gateway.task_spend("F07").tokens == 120
     assert gateway.task_spend("F07").unpriced_tokens == 120
     assert calls[0].cost is None, "unknown is not 0"
+
+
+def test_text_that_is_no_utf8_passes(open_gateway, serve):
+    server = serve({"F07": [Say("\ud800")]})
+    gateway = open_gateway(GatewayConfig(providers=(provider(server),)))
+    answer = httpx.post(
+        f"{gateway.base_url}/chat/completions",
+        content=b'{"model": "small", "messages": [{"content": "F07 \\ud800"}]}',
+        headers={"authorization": f"Bearer {gateway.issue_token(task='F07')}"},
+    )
+    assert answer.json()["choices"][0]["message"]["content"] == "\ud800"
+    assert server.requests[0].body["messages"][0]["content"] == "F07 \ud800"
 
 
 def test_the_default_model_has_a_name_of_its_own(open_gateway, serve):
@@ -275,6 +288,7 @@ def test_a_scope_at_its_limit_refuses_at_once_and_names_it(open_gateway, serve, 
     assert "120 are spent" in error["message"]
     assert scope in error["message"]
     assert (calls[-1].status, calls[-1].error) == (402, "budget_exceeded")
+    assert calls[-1].budget_scope == error["scope"] == scope
     assert len(server.requests) == 1
 
 

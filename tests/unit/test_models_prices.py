@@ -15,6 +15,14 @@ def test_a_listed_model_has_the_price_of_its_provider():
     assert cost == Decimal("0.75")
 
 
+def test_every_vendor_is_found_by_its_preset():
+    models = {"openai": "gpt-4o", "anthropic": "claude-sonnet-4-5", "openrouter": "openai/gpt-4o"}
+    for name, model in models.items():
+        cost = cost_usd(preset(name, environ={}), model, TokenUsage(1000, 1000))
+        assert cost is not None, name
+        assert cost > 0, name
+
+
 def test_the_name_at_the_provider_decides():
     provider = ProviderConfig(
         name="p", base_url="https://api.openai.com/v1", models={"small": "gpt-4o-mini"}

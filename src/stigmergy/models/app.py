@@ -85,17 +85,19 @@ class _ChatEndpoint:
 
     async def _serve(self, request: ChatRequest, reply: _Reply) -> None:
         notes, began = CallNotes(), time.monotonic()
-        status, code = 500, "internal_error"
+        status, code, scope = 500, "internal_error", None
         try:
             failure = await self._relay(request, notes, reply)
             status, code = (failure.status, failure.code) if failure else (200, None)
+            scope = failure.details.get("scope") if failure else None
         except asyncio.CancelledError:
             status, code = 499, "client_hung_up"
             raise
         finally:
             # Before the agent can act on the answer, so that the call comes first in any journal.
             duration_ms = round((time.monotonic() - began) * 1000)
-            self._desk.on_call(_model_call(request, notes, duration_ms, status, code))
+            call = _model_call(request, notes, duration_ms, status, code)
+            self._desk.on_call(replace(call, budget_scope=scope))
         await reply.finish(failure)
 
     async def _relay(
@@ -110,7 +112,7 @@ class _ChatEndpoint:
             return error
         except BudgetExceededError as error:
             # 402 and not 429: OpenAI's clients try again after a 429.
-            details = {"scope": error.scope, "type": "insufficient_quota"}
+            details = {"scope": error.scope.partition("/")[0], "type": "insufficient_quota"}
             return ChatError(str(error), status=402, code="budget_exceeded", details=details)
         return None
 

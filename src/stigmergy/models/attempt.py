@@ -56,7 +56,11 @@ class Connection:
         if provider.key is not None:
             headers["Authorization"] = f"Bearer {provider.key.get_secret_value()}"
         # No compression: the bound on an answer's size is then the bound on what is read.
-        headers |= {"Accept-Encoding": "identity", "User-Agent": "stigmergy"}
+        headers |= {
+            "Accept-Encoding": "identity",
+            "Content-Type": "application/json",
+            "User-Agent": "stigmergy",
+        }
         self._client = httpx.AsyncClient(
             headers=headers,
             # A proxy set in the environment stands between here and the world, not loopback.
@@ -106,7 +110,8 @@ class Connection:
         sending = self._client.build_request(
             "POST",
             f"{config.base_url}/chat/completions",
-            json=self._body(request, max_tokens),
+            # httpx' own JSON is UTF-8, which cannot hold a lone surrogate.
+            content=json.dumps(self._body(request, max_tokens)).encode("ascii"),
             timeout=httpx.Timeout(silence_s, connect=connect_s, pool=None),
         )
         deadline = asyncio.get_running_loop().time() + config.timeout_s
@@ -184,12 +189,12 @@ class Connection:
 
     def _document(self, data: bytes) -> Json:
         try:
-            document = json.loads(data)
+            document = self._redactor.json(json.loads(data))
         except (ValueError, RecursionError):
             raise _failed("malformed", "the answer is not whole JSON") from None
         if not isinstance(document, dict):
             raise _failed("malformed", "the answer is not a JSON object")
-        return self._redactor.json(document)
+        return cast("Json", document)
 
 
 async def _pieces(response: httpx.Response, deadline: float) -> AsyncGenerator[bytes]:

@@ -132,6 +132,7 @@ def parse_request(
             "have it allowed under `extra_fields` of a provider"
         )
     messages = _messages(data.get("messages"))
+    _check_tools(data.get("tools"))
     rest = {key: data[key] for key in data.keys() - {"model", "stream", "stream_options"}}
     return ChatRequest(
         task=task,
@@ -172,12 +173,24 @@ def error_document(error: ChatError) -> Json:
 
 def _json_object(body: bytes) -> Json:
     try:
-        data = json.loads(body)
+        data = json.loads(body, parse_constant=_no_number)
     except (ValueError, RecursionError):
         raise _bad("the body is not JSON") from None
     if not isinstance(data, dict):
         raise _bad("the body must be a JSON object")
     return cast("Json", data)
+
+
+def _no_number(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _check_tools(value: Any) -> None:
+    # Others run at the provider, and some are billed by the use.
+    kinds = [_object(tool).get("type") for tool in cast("list[Any]", value or [])]
+    strange = [kind for kind in kinds if kind not in {"function", "custom"}]
+    if strange:
+        raise _bad(f"a tool of type {strange[0]!r} is not passed on: only functions are")
 
 
 def _messages(value: Any) -> list[Json]:

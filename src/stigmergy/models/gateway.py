@@ -22,7 +22,7 @@ from stigmergy.models.budget import Spend, scopes_of
 from stigmergy.models.config import BudgetLimits, GatewayConfig
 from stigmergy.models.ledger import Ledger
 from stigmergy.models.metering import Meter
-from stigmergy.models.providers import Provider, open_provider
+from stigmergy.models.providers import open_provider
 from stigmergy.models.recording import Recorder, load_recording
 from stigmergy.models.redaction import Redactor
 from stigmergy.models.replay import Recorded, Replay
@@ -61,8 +61,8 @@ class Gateway:
         timing: clocks and chance, for tests.
 
     Raises:
-        UsageError: a key is missing, or the recording is.
-        CorruptError: the recording is damaged.
+        UsageError: a key is missing; on entering, the recording is, or the socket's path is taken.
+        CorruptError: on entering: the recording is damaged.
     """
 
     def __init__(
@@ -84,11 +84,9 @@ class Gateway:
         self._timing = timing or Timing()
         self._tokens = TokenTable()
         self._task_limits: dict[str, BudgetLimits] = {}
-        providers = [open_provider(each, environ=environ) for each in config.providers]
-        self._redactor = Redactor(
-            provider.key.get_secret_value() for provider in providers if provider.key is not None
-        )
-        self._source = self._open_source(providers)
+        self._providers = [open_provider(each, environ=environ) for each in config.providers]
+        keys = [each.key for each in self._providers if each.key is not None]
+        self._redactor = Redactor(key.get_secret_value() for key in keys)
         self._stack = ExitStack()
         self._port = 0
 
@@ -134,7 +132,12 @@ class Gateway:
         return RunSpend(run=self._ledger.spent(run), fleet=self._ledger.spent(fleet))
 
     def __enter__(self) -> Self:
-        self._port = self._stack.enter_context(serving(self._app, socket_path=self._socket_path))
+        with ExitStack() as stack:
+            source = self._open_source(stack)
+            self._port = stack.enter_context(
+                serving(lambda on_ready: self._app(source, on_ready), socket_path=self._socket_path)
+            )
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
@@ -146,33 +149,31 @@ class Gateway:
         self._port = 0
         self._stack.close()
 
-    def _app(self, on_ready: Callable[[], None]) -> ASGIApp:
-        providers = self._config.providers
+    def _app(self, source: ModelSource, on_ready: Callable[[], None]) -> ASGIApp:
+        extra_fields = [each.extra_fields for each in self._config.providers]
         desk = Desk(
-            source=self._source,
+            source=source,
             tokens=self._tokens,
             on_call=self._on_call,
             default_model=self._config.default_model,
             # A field must be welcome everywhere, since any provider may be asked.
-            extra_fields=frozenset[str].intersection(*(each.extra_fields for each in providers))
-            if providers
-            else frozenset(),
+            extra_fields=frozenset[str].intersection(*extra_fields or [frozenset()]),
             max_request_bytes=self._config.max_request_bytes,
             on_ready=on_ready,
         )
         return gateway_app(desk)
 
-    def _open_source(self, providers: list[Provider]) -> ModelSource:
+    def _open_source(self, stack: ExitStack) -> ModelSource:
         config = self._config
         if config.replay is not None:
             return Replay(load_recording(config.replay))
-        upstream = self._open_upstream(providers)
+        upstream = self._open_upstream()
         if config.record is None:
             return upstream
         recorder = Recorder(config.record, redactor=self._redactor, label=config.record_label)
-        return Recorded(upstream, recorder)
+        return Recorded(upstream, stack.enter_context(recorder))
 
-    def _open_upstream(self, providers: list[Provider]) -> Upstream:
+    def _open_upstream(self) -> Upstream:
         config, timing = self._config, self._timing
         meter = Meter(
             self._ledger,
@@ -188,7 +189,7 @@ class Gateway:
                 max_response_bytes=config.max_response_bytes,
                 now=timing.now,
             )
-            for provider in providers
+            for provider in self._providers
         ]
         return Upstream(connections, meter=meter, retry=config.retry, timing=timing)
 

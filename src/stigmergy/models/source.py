@@ -37,6 +37,8 @@ class ModelCall:
     attempts: int
     """Requests sent to providers."""
     replayed: bool
+    budget_scope: str | None = None
+    """With `budget_exceeded`, whose limit it was: `task`, `run` or `fleet`."""
 
 
 @dataclass(slots=True)
