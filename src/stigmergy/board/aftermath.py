@@ -84,13 +84,21 @@ def fail_dependents(tx: Transaction, dead: Task) -> None:
             failed = lifecycle.fail_for_dependency(
                 waiting,
                 dependency=grave.task_id,
-                reason="failed" if grave.status is TaskStatus.FAILED else "was cancelled",
+                reason=_what_became_of(grave, root=dead),
                 now=tx.now,
             )
             tx.put(failed)
             data: JsonObject = {"status": failed.status.value, "error": failed.error}
             tx.append("failed", task_id=failed.task_id, data=data)
             graves.append(failed)
+
+
+def _what_became_of(grave: Task, *, root: Task) -> str:
+    end = "failed" if grave.status is TaskStatus.FAILED else "was cancelled"
+    if grave.task_id == root.task_id:
+        return f"{end}: {root.error}" if root.error else end
+    # However long the chain, what the reader wants to know is how it began.
+    return f"{end} because of {root.task_id!r}: {root.error}" if root.error else end
 
 
 def revive(tx: Transaction, task: Task) -> Task:

@@ -172,6 +172,8 @@ _POSTED_FIELDS: Final = (
 def _checked(task: Task, limits: Limits) -> Task:
     """The task as the board may store it, or an error that names it."""
     check_task_id(task.task_id)
+    for field in ("requires", "depends_on"):
+        check_names(getattr(task, field), what=f"{field} of task {task.task_id!r}")
     try:
         checked = task_from_json(task_to_json(task), where="post")
     except CorruptError as error:

@@ -214,7 +214,7 @@ def task_to_json(task: Task) -> JsonObject:
         "requires": list(task.requires),
         "depends_on": list(task.depends_on),
         "waiting_on": list(task.waiting_on),
-        "status": task.status.value,
+        "status": str(task.status),
     }
 
 
