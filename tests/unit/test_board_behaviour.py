@@ -260,7 +260,7 @@ def test_a_failure_cascades_with_its_reason(board: TaskBoard) -> None:
     assert [status(board, name) for name in ("b", "c", "free")] == [S.FAILED, S.FAILED, S.PENDING]
     (victim,) = (t for t in board.list_all() if t.task_id == "c")
     assert victim.result == {
-        "error": "it depends on 'b', which failed",
+        "error": "it depends on 'b', which failed because of 'a': broke",
         "dependency": "b",
     }
 

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from rich.console import Console
 
+from stigmergy.cli.dry_run import show_plan
 from stigmergy.cli.live import make_display
 from stigmergy.coding import preflight
 from stigmergy.coding import run as coding_run
 from stigmergy.coding.git.repository import Repository
 from stigmergy.coding.outcome import Outcome
-from stigmergy.coding.plan.describe import describe
-from stigmergy.coding.preflight import Prepared, Source
+from stigmergy.coding.preflight import Source
 from stigmergy.coding.rundir import StateFolder
 from stigmergy.config import load_settings
 from stigmergy.errors import UsageError
@@ -129,7 +130,7 @@ def run(
             repository, source, settings, environ=dict(os.environ), now=time.time()
         )
     if dry_run:
-        _show_plan(prepared, as_json=as_json)
+        show_plan(prepared, Console(), as_json=as_json)
         return
     for note in prepared.notes:
         typer.echo(note, err=True)
@@ -174,10 +175,6 @@ def _source(*, features: Path | None, objective: str | None, each: str | None, t
     if objective is not None:
         return Source(kind="objective", text=objective)
     return Source(kind="each", text=each or "", description=task)
-
-
-def _show_plan(prepared: Prepared, *, as_json: bool) -> None:
-    raise NotImplementedError(prepared, as_json, describe)
 
 
 def _finish(outcome: Outcome, *, as_json: bool) -> None:

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stigmergy.coding.rundir import RunDirectory, StateFolder, new_run_id
+from stigmergy.coding.spec import RunSpec
+from stigmergy.config import Settings
+from stigmergy.errors import CorruptError, NotFoundError, UsageError
+
+HOLDER = """
+import sys
+from pathlib import Path
+from stigmergy.coding.rundir import StateFolder
+with StateFolder(Path(sys.argv[1])).locked("other"):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> StateFolder:
+    folder = StateFolder(tmp_path)
+    folder.prepare()
+    return folder
+
+
+def spec(tmp_path: Path) -> RunSpec:
+    return RunSpec(
+        repository=tmp_path,
+        target="refs/heads/main",
+        start="a" * 40,
+        source="features",
+        source_text="F.json",
+        gate=("true",),
+        settings=Settings(),
+        created_at=1.0,
+    )
+
+
+def test_the_folder_hides_itself_from_git(state: StateFolder) -> None:
+    assert (state.path / ".gitignore").read_text() == "*\n"
+
+
+def test_a_spec_comes_back_as_it_was(state: StateFolder, tmp_path: Path) -> None:
+    run = state.create(new_run_id(0))
+    run.write_spec(spec(tmp_path))
+    assert run.read_spec() == spec(tmp_path)
+
+
+def test_a_damaged_spec_names_its_file(state: StateFolder) -> None:
+    run = state.create(new_run_id(0))
+    (run.path / "run.json").write_text("{")
+    with pytest.raises(CorruptError, match=r"run\.json"):
+        run.read_spec()
+
+
+def test_runs_are_found_by_either_end_of_their_id_or_the_latest(state: StateFolder) -> None:
+    early, late = (state.create(f"20260101-00000{n}-abc{n}") for n in (1, 2))
+    assert state.find(None) == late
+    assert state.find("abc1") == early
+    assert state.find("20260101-000001") == early
+    with pytest.raises(UsageError, match="may be"):
+        state.find("20260101")
+    with pytest.raises(NotFoundError, match="nope"):
+        state.find("nope")
+
+
+def test_no_run_at_all_is_said(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="no run has been started"):
+        StateFolder(tmp_path).find(None)
+
+
+def test_a_second_run_is_refused_while_another_process_holds_the_lock(
+    state: StateFolder, tmp_path: Path
+) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(UsageError, match="run other"), state.locked("mine"):
+        pass
+    assert "run other" in (state.holder() or "")
+    holder.kill()
+    holder.communicate()
+    with state.locked("mine"):
+        assert "mine" in (state.holder() or "")
+    assert state.holder() is None
+
+
+def test_refs_are_of_the_run() -> None:
+    assert RunDirectory(Path("x/r1")).ref("tasks", "F1") == "refs/stigmergy/r1/tasks/F1"
