@@ -48,13 +48,18 @@ class OwnAgent(_Document):
 
 
 class CommandAgent(_Document):
-    """Any program. `{path}`, `{task}` and `{description}` in its arguments are replaced."""
+    """Any program.
+
+    In its arguments `{path}` (the first of the scope), `{task}` (the path of task.json),
+    `{description}` and `{prompt}` (the whole task as a text) are replaced.
+    """
 
     kind: Literal["command"] = "command"
     argv: tuple[str, ...] = Field(min_length=1)
     shell: bool = False
     """Give `argv[0]` to `/bin/sh -c`; asked for by the user, never by a task. The values of the
-    placeholders then arrive as `$STIG_PATH`, `$STIG_TASK` and `$STIG_DESCRIPTION`."""
+    placeholders then arrive as `$STIG_PATH`, `$STIG_TASK`, `$STIG_DESCRIPTION` and
+    `$STIG_PROMPT`."""
     wall_s: float = Field(default=1800.0, gt=0)
 
 
@@ -81,6 +86,10 @@ class Assignment(_Document):
     gate: tuple[str, ...] = ()
     """The command that will judge the work, for the agent to run itself; empty if unknown."""
     agent: AgentSpec
+    system_prompt: str = ""
+    """What an agent that is a model is told of its work; rendered by the runner if empty."""
+    user_prompt: str = ""
+    """The whole task as a text for it: all of the above in words; likewise."""
     commit_name: str = "Stigmergy agent"
     commit_email: str = "agent@stigmergy.invalid"
 

@@ -1,0 +1,1 @@
+"""What agents are told: Markdown files, read by `stigmergy.coding.work.briefing`."""
