@@ -1,0 +1,200 @@
+"""Random histories of a board: the files and SQLite stores against memory, their oracle.
+
+Every operation is done on three boards with one clock; what it returns or raises, the tasks and
+the journal must be equal, after a reopening too. And the journal alone gives the statuses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from stigmergy.board import Backoff, Event, Lease, Task, TaskBoard, TaskStatus, open_store
+from stigmergy.errors import StigmergyError
+from stigmergy.testing.stores import FakeClock
+
+NAMES = [f"t{n}" for n in range(8)]
+names = st.sampled_from(NAMES)
+some_names = st.lists(names, max_size=3, unique=True).map(tuple)
+agents = st.sampled_from(["ann", "bob"])
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+payloads = st.dictionaries(
+    texts,
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | texts,
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(texts, inner, max_size=2),
+        max_leaves=4,
+    ),
+    max_size=2,
+)
+tasks = st.builds(
+    Task,
+    task_type=st.sampled_from(["code", "fix"]),
+    task_id=names,
+    description=texts,
+    payload=payloads,
+    requires=st.lists(st.sampled_from(["gpu", "web"]), max_size=2, unique=True).map(tuple),
+    depends_on=some_names,
+    parent_id=st.none() | st.just("p"),
+    priority=st.integers(1, 10),
+    max_attempts=st.integers(1, 3),
+)
+
+
+class Boards(RuleBasedStateMachine):
+    """Three boards that must not be told apart."""
+
+    @initialize()
+    def open_boards(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="boards-"))
+        self.clock = FakeClock()
+        self.urls = ["memory:", str(self.folder / "tasks"), str(self.folder / "board.db")]
+        self.boards = [self._open(url) for url in self.urls]
+        self.leases: list[Lease] = []
+
+    def _open(self, url: str) -> TaskBoard:
+        store = open_store(url, clock=self.clock)
+        return TaskBoard(store=store, lease_s=50, backoff=Backoff(first_s=5, most_s=8))
+
+    def _same(self, act: Callable[[TaskBoard], object]) -> object:
+        outcomes: list[object] = []
+        for board in self.boards:
+            try:
+                outcomes.append(act(board))
+            except StigmergyError as error:
+                outcomes.append((type(error), str(error)))
+        assert outcomes[0] == outcomes[1] == outcomes[2]
+        return outcomes[0]
+
+    @rule(batch=st.lists(tasks, min_size=1, max_size=4))
+    def post(self, batch: list[Task]) -> None:
+        self._same(lambda board: board.post_many(batch))
+
+    @rule(
+        agent=agents,
+        limit=st.integers(1, 3),
+        skills=st.sets(st.sampled_from(["gpu", "web"])),
+        types=st.none() | st.just(["code"]),
+    )
+    def claim(self, agent: str, limit: int, skills: set[str], types: list[str] | None) -> None:
+        got = self._same(
+            lambda board: board.claim_many(agent, limit, capabilities=skills, task_types=types)
+        )
+        assert isinstance(got, list)
+        self.leases += [task.lease for task in got]
+
+    @rule(pick=st.integers(0, 99), verb=st.sampled_from(["start", "renew"]))
+    def go_on(self, pick: int, verb: str) -> None:
+        if lease := self._lease(pick):
+            self._same(lambda board: getattr(board, verb)(lease))
+
+    @rule(pick=st.integers(0, 99), result=payloads)
+    def complete(self, pick: int, result: dict[str, object]) -> None:
+        if lease := self._lease(pick):
+            self._same(lambda board: board.complete(lease, result))
+
+    @rule(picks=st.lists(st.integers(0, 99), min_size=1, max_size=3))
+    def complete_many(self, picks: list[int]) -> None:
+        if self.leases:
+            held = [self.leases[pick % len(self.leases)] for pick in picks]
+            self._same(lambda board: board.complete_many([(lease, {}) for lease in held]))
+
+    @rule(pick=st.integers(0, 99), retry=st.booleans())
+    def fail(self, pick: int, retry: bool) -> None:
+        if lease := self._lease(pick):
+            self._same(lambda board: board.fail(lease, "broke", retry=retry))
+
+    @rule(pick=st.integers(0, 99), wait_for=some_names, delay_s=st.sampled_from([0.0, 3.0]))
+    def release(self, pick: int, wait_for: tuple[str, ...], delay_s: float) -> None:
+        if lease := self._lease(pick):
+            self._same(lambda board: board.release(lease, wait_for=wait_for, delay_s=delay_s))
+
+    @rule(agent=agents)
+    def release_all(self, agent: str) -> None:
+        self._same(lambda board: board.release_all(agent.__eq__, reason="dead"))
+
+    @rule(name=names, verb=st.sampled_from(["cancel", "retry"]))
+    def steer(self, name: str, verb: str) -> None:
+        self._same(lambda board: getattr(board, verb)(name))
+
+    @rule(seconds=st.sampled_from([1.0, 4.0, 30.0, 60.0, 700.0, -20.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    @rule(which=st.sampled_from([1, 2]))
+    def reopen(self, which: int) -> None:
+        self.boards[which].close()
+        self.boards[which] = self._open(self.urls[which])
+
+    @rule()
+    def begin_journal_anew(self) -> None:
+        store = self.boards[1]._store
+        with store._mutex, store._lock.held():  # type: ignore[attr-defined] - the files store
+            store._catch_up()  # type: ignore[attr-defined] - the files store
+            store._begin_anew()  # type: ignore[attr-defined] - the files store
+            store._note_progress(swept=False)  # type: ignore[attr-defined] - the files store
+
+    def _lease(self, pick: int) -> Lease | None:
+        return self.leases[pick % len(self.leases)] if self.leases else None
+
+    @invariant()
+    def all_look_alike(self) -> None:
+        if not hasattr(self, "boards"):
+            return
+        standing = self._same(TaskBoard.list_all)
+        events = self._same(lambda board: board.events(limit=10**6))
+        self._same(lambda board: [board.history(name) for name in NAMES])
+        self._same(TaskBoard.progress)
+        assert isinstance(standing, list)
+        assert isinstance(events, list)
+        assert replayed(events) == {task.task_id: task.status for task in standing}
+        assert all(
+            task.status is not TaskStatus.PENDING or is_hopeful(task, standing) for task in standing
+        )
+
+    def teardown(self) -> None:
+        for board in getattr(self, "boards", ()):
+            board.close()
+        with contextlib.suppress(AttributeError):
+            shutil.rmtree(self.folder)
+
+
+def is_hopeful(task: Task, standing: list[Task]) -> bool:
+    """What it waits for is not dead: nothing waits for ever."""
+    known = {other.task_id: other for other in standing}
+    dead = {TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.COMPLETED}
+    return not any(known[name].status in dead for name in task.waiting_on)
+
+
+def replayed(events: list[Event]) -> dict[str, TaskStatus]:
+    """The statuses that the journal alone tells."""
+    fixed = {
+        "posted": TaskStatus.PENDING,
+        "claimed": TaskStatus.CLAIMED,
+        "started": TaskStatus.IN_PROGRESS,
+        "released": TaskStatus.PENDING,
+        "retried": TaskStatus.PENDING,
+    }
+    return {
+        event.task_id: fixed.get(event.kind) or TaskStatus(event.data["status"]) for event in events
+    }
+
+
+Boards.TestCase.settings = settings(
+    max_examples=40,
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+TestStoresAgree = Boards.TestCase
