@@ -4,6 +4,8 @@ import contextlib
 import json
 import logging
 import socket
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from decimal import Decimal
@@ -22,6 +24,7 @@ from stigmergy.models import (
     ProviderConfig,
     TokenPrice,
     load_recording,
+    metering,
 )
 from stigmergy.testing.model_server import Call, Fail, Held, Say, ScriptedModelServer
 
@@ -256,7 +259,9 @@ def test_every_error_has_openais_form(open_gateway, serve, path):
     assert answer.json()["error"]["message"]
 
 
-def test_twenty_calls_at_once_do_not_overspend(open_gateway, serve, calls):
+def test_twenty_calls_at_once_do_not_overspend(open_gateway, serve, monkeypatch):
+    # Waiting calls are woken by those that end, not by looking again now and then.
+    monkeypatch.setattr(metering, "_POLL_S", 60.0)
     # Each call may need about 155 tokens, and spends 120.
     server = serve({"F07": [Held(SAY)]})
     budgets = Budgets(run=BudgetLimits(tokens=1_000), wait_s=20)
@@ -273,6 +278,20 @@ def test_twenty_calls_at_once_do_not_overspend(open_gateway, serve, calls):
     # All that fits is served: waiting calls were not turned away for mere reservations.
     assert served == 8
     assert len(server.requests) == served
+
+
+def test_a_call_does_not_wait_for_ever_for_what_others_reserved(open_gateway, serve):
+    server = serve({"F07": [Held(SAY)]})
+    budgets = Budgets(run=BudgetLimits(tokens=200), wait_s=0)
+    gateway = open_gateway(GatewayConfig(providers=(provider(server),), budgets=budgets))
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(ask, gateway)
+        server.wait_for_requests(1)
+        answer = ask(gateway)
+        server.release()
+        assert first.result().status_code == 200
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "budget_reserved")
+    assert "retry-after" in answer.headers
 
 
 @pytest.mark.parametrize("scope", ["task", "run", "fleet"])
@@ -418,3 +437,9 @@ def test_a_missing_key_stops_the_gateway_before_it_starts(serve, tmp_path):
     config = GatewayConfig(providers=(provider(serve({})),))
     with Ledger(tmp_path / "spend.db") as ledger, pytest.raises(UsageError, match="KEY"):
         Gateway(config, run="r", ledger=ledger, environ={})
+
+
+def test_the_gateway_is_imported_only_where_it_is_used():
+    code = "import sys, stigmergy; print([m for m in sys.modules if m.startswith('stigmergy.m')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[]\n"
