@@ -332,6 +332,22 @@ def test_a_refused_conversation_is_begun_anew(
     assert "Make it add." in run.last_text(2)
 
 
+def test_a_conversation_that_grew_too_long_is_not_kept(
+    repository: Repository, request_: PlanRequest
+) -> None:
+    long = Run(repository, submit(item("A", description="x" * 400_000))).plan(request_)
+    short = Run(repository, submit(item("A"))).plan(request_)
+    assert (long.session is None, short.session is None) == (True, False)
+
+
+def test_a_planner_may_wait_for_open_items_but_not_for_nothing(
+    repository: Repository, request_: PlanRequest
+) -> None:
+    waiting = replace(request_, open=frozenset({"X"}))
+    outcome = Run(repository, submit(reason="X first")).plan(waiting)
+    assert (outcome.items, outcome.done, outcome.reason) == ((), False, "X first")
+
+
 def test_a_used_up_budget_is_told_apart(repository: Repository, request_: PlanRequest) -> None:
     with pytest.raises(BudgetExceededError, match="scripted failure"):
         Run(repository, Fail(402)).plan(request_)

@@ -26,7 +26,7 @@ def test_items_that_wait_for_each_other_in_order_are_valid() -> None:
 @pytest.mark.parametrize(
     "key",
     ["", "-a", ".a", "a b", "a/b", "ä", "a..b", "a.lock", "a.", "F1.land", "F1.fix", "F1.fix12",
-     "sweep3", "plan", "plan.2", "a" * 101, "a\n"],
+     "sweep3", "plan", "plan-2", "a" * 101, "a\n"],
 )  # fmt: skip
 def test_keys_that_cannot_be_tasks_or_refs_are_refused(key: str) -> None:
     assert key_fault(key) is not None

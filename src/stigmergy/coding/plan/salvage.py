@@ -16,6 +16,7 @@ __all__ = ["Salvaged", "salvage"]
 Json = Any
 JsonObject = dict[str, Json]
 
+_START = re.compile(r"[{\[]")
 _SPACE = re.compile(r"[ \t\r\n]*")
 _FIELDS: Final = frozenset({"scratchpad", "items", "tasks", "done", "reason"})
 _MAX_STARTS: Final = 50
@@ -40,58 +41,61 @@ class Salvaged:
 
 def salvage(text: str) -> Salvaged:
     """The plan in `text`: a JSON object, or a bare list of items, prose around it ignored."""
-    starts = (found.start() for found in re.finditer(r"[{\[]", text))
-    for _, start in zip(range(_MAX_STARTS), starts, strict=False):
-        plan = _plan_at(text, start) if text[start] == "{" else _bare_list_at(text, start)
+    at = 0
+    for _ in range(_MAX_STARTS):
+        start = _START.search(text, at)
+        if start is None:
+            break
+        read = _object_at if start.group() == "{" else _list_at
+        plan, at = read(text, start.start())
         if plan is not None:
             return plan
     return Salvaged(found=False)
 
 
-def _plan_at(text: str, start: int) -> Salvaged | None:
-    """The plan that starts here; None where something else does.
+def _object_at(text: str, start: int) -> tuple[Salvaged | None, int]:
+    """The plan that starts here, or None and where to look on.
 
-    An object that has begun like a plan is read as one to its end, or to where it was cut: its
-    inner objects are never taken for plans of their own.
+    What has begun like a JSON object is read as one to its end, or to where it was cut: what
+    stands inside it is never taken for a plan of its own.
     """
     fields: JsonObject = {}
-    at = start + 1
-    whole = False
-    while True:
-        at = _skip(text, at)
-        if text.startswith("}", at):
-            whole = True
-            break
-        key, at = _value(text, at)
-        if not isinstance(key, str):
-            break
-        at = _skip(text, at)
-        if not text.startswith(":", at):
-            break
-        at = _skip(text, at + 1)
+    at = _skip(text, start + 1)
+    begun = False
+    while not text.startswith("}", at):
+        key, after = _value(text, at)
+        colon = _skip(text, after)
+        if not isinstance(key, str) or not text.startswith(":", colon):
+            return _cut(fields, len(text) if begun else start + 1)
+        begun = True
+        at = _skip(text, colon + 1)
         if key in ("items", "tasks") and text.startswith("[", at):
-            items, at, closed = _elements(text, at)
-            fields["items"] = items
-            if not closed:
-                break
+            fields["items"], after, closed = _elements(text, at)
         else:
             value, after = _value(text, at)
-            if after == at:
-                break
-            fields[key], at = value, after
-        at = _skip(text, at)
+            closed = after > at
+            if closed:
+                fields[key] = value
+        at = _skip(text, after)
+        if not closed or not text.startswith((",", "}"), at):
+            return _cut(fields, len(text))
         if text.startswith(",", at):
-            at += 1
-    if not fields.keys() & _FIELDS:
-        return None
-    return _salvaged(fields, whole=whole)
+            at = _skip(text, at + 1)
+    return (_salvaged(fields, whole=True) if fields.keys() & _FIELDS else None), at + 1
 
 
-def _bare_list_at(text: str, start: int) -> Salvaged | None:
-    items, _, whole = _elements(text, start)
-    if not items or not all(isinstance(item, dict) and "id" in item for item in items):
-        return None
-    return Salvaged(found=True, whole=whole, items=tuple(items))
+def _list_at(text: str, start: int) -> tuple[Salvaged | None, int]:
+    """The bare list of items that starts here, or None and where to look on."""
+    if not text.startswith("{", _skip(text, start + 1)):
+        return None, start + 1
+    items, at, whole = _elements(text, start)
+    if items and all(isinstance(item, dict) and "id" in item for item in items):
+        return Salvaged(found=True, whole=whole, items=tuple(items)), at
+    return None, at if whole else len(text)
+
+
+def _cut(fields: JsonObject, at: int) -> tuple[Salvaged | None, int]:
+    return (_salvaged(fields, whole=False) if fields.keys() & _FIELDS else None), at
 
 
 def _salvaged(fields: JsonObject, *, whole: bool) -> Salvaged:
