@@ -73,6 +73,13 @@ def test_gate_runs_stay_within_the_promised_bound(batch):
     assert gate.runs <= 1 + len(culprits) * (2 * depth + 2)
 
 
+def test_a_group_that_must_be_red_is_not_gated_again():
+    gate = Gate({MEMBERS[7]})
+    bisect(MEMBERS[:8], gate)
+    # All eight, the left half of 8, of 4 and of 2 (each green), and the one retry.
+    assert gate.runs == 1 + 3 + 1
+
+
 @given(batches(), st.data())
 def test_of_a_pair_red_only_together_exactly_the_later_is_rejected(batch, data):
     members, culprits = batch

@@ -61,8 +61,11 @@ def test_a_held_lock_is_transient_and_a_nonsense_update_an_error(repository, pat
 
 @pytest.mark.parametrize(
     "name",
-    ["main", "refs/", "refs/heads/", "refs/a..b", "refs/a b", "refs/a\0b", "refs/a\nb",
-     "refs/a.lock", "refs/a/.b", "refs/a//b", "refs/a@{1}", "refs/a^", "refs/a:b", "-refs/x", "refs/a.", "HEAD"],
+    [
+        "main", "refs/", "refs/heads/", "refs/a..b", "refs/a b", "refs/a\0b", "refs/a\nb",
+        "refs/a.lock", "refs/a/.b", "refs/a//b", "refs/a@{1}", "refs/a^", "refs/a:b", "-refs/x",
+        "refs/a.", "HEAD",
+    ],
 )  # fmt: skip
 def test_a_name_that_is_no_full_ref_is_refused_before_git_sees_it(name):
     with pytest.raises(UsageError):

@@ -325,6 +325,21 @@ def test_a_conflict_with_a_member_that_is_then_rejected_does_not_reject(project,
     assert "second" in project.at_main("text")
 
 
+def test_conflicts_with_members_do_not_count_however_often(project, repository):
+    def broken(text):
+        project.edit(3, text)
+        project.write(f"broken-{text}", "")
+
+    branches = [
+        project.branch(text, lambda text=text: broken(text), priority=1) for text in ("a", "b", "c")
+    ]
+    good = project.branch("good", lambda: project.edit(3, "good"), priority=2)
+    queue = Queue(repository, verdict=lambda files: int("broken" in " ".join(files)))
+    verdicts = queue.land(*branches, good)
+    assert isinstance(verdicts["good"], Landed)
+    assert {verdicts[text].kind for text in ("a", "b", "c")} == {"gate-red"}
+
+
 def test_priority_decides_the_order_in_history(project, repository):
     branches = [
         project.file_branch("late", priority=5, ready_at=2.0),
@@ -463,6 +478,32 @@ def test_main_moving_during_bisection_leaves_no_candidate_without_a_verdict(proj
     assert project.at_main("user") == "mine"
 
 
+def test_a_fix_that_the_user_lands_during_bisection_counts_for_the_rest(project, repository):
+    count = iter(range(100))
+
+    def verdict(files):
+        if next(count) == 1:
+            project.advance_main(lambda: project.write("mended", "yes\n"))
+        return 1 if "dir/F2" in files and "mended" not in files else 0
+
+    branches = [project.file_branch(f"F{number}") for number in range(4)]
+    verdicts = Queue(repository, verdict=verdict).land(*branches)
+    assert {type(verdict) for verdict in verdicts.values()} == {Landed}
+
+
+def test_a_red_verdict_on_a_target_that_moved_meanwhile_rejects_nobody(project, repository):
+    mend = iter([False, True])
+
+    def verdict(files):
+        if next(mend, False):
+            project.advance_main(lambda: project.write("mended", "yes\n"))
+        return 0 if "mended" in files else 1
+
+    assert isinstance(
+        Queue(repository, verdict=verdict).land(project.file_branch("A"))["A"], Landed
+    )
+
+
 def test_stop_during_the_gate_defers_all_and_moves_nothing(project, repository):
     queue = Queue(repository, verdict=lambda files: stopped())
 
@@ -542,7 +583,7 @@ def test_a_fix_that_starts_at_the_restacked_candidate_lands_both(project, reposi
     ]
 
 
-def test_a_lock_held_by_another_git_is_waited_for_and_then_deferred(project, repository):
+def test_a_lock_held_by_another_git_is_waited_for_and_then_counts_as_a_moved_target(project, repository):
     branch = project.file_branch("A")
     lock = project.path / ".git/refs/heads/main.lock"
     lock.write_text("")

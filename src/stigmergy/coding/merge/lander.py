@@ -244,9 +244,12 @@ class Lander:
                     tip = part.tip
                     search = search.green()
                 case Red():
-                    search, rejected = search.red()
+                    after, rejected = search.red()
                     if rejected is not None:
+                        if self._tip() != tip:
+                            continue  # red on what was the target says nothing of what is
                         self._decide(work, self._gate_red(rejected, part, verdict))
+                    search = after
                 case None | GateStopped():
                     return
                 case _:
