@@ -19,7 +19,7 @@ __all__ = ["show_plan"]
 
 def show_plan(prepared: Prepared, console: Console, *, as_json: bool) -> None:
     """Print what the run would do; nothing has been started."""
-    plan = describe(prepared.items)
+    plan = describe(prepared.spec.items)
     if as_json:
         document = {
             "spec": prepared.spec.model_dump(mode="json"),

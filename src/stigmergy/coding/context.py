@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from stigmergy.board import TaskBoard
+from stigmergy.board import Event, TaskBoard
 from stigmergy.coding.git.repository import Repository
 from stigmergy.coding.rundir import RunDirectory
 from stigmergy.coding.spec import RunSpec
@@ -79,6 +80,13 @@ class RunContext:
     def agent_id(self, name: str) -> str:
         """How an agent of this run is called on the board."""
         return f"{self.run_id}/{name}"
+
+    def journal(self) -> Iterator[Event]:
+        """The journal from its beginning."""
+        after = 0
+        while batch := self.board.events(after=after):
+            yield from batch
+            after = batch[-1].seq
 
     def note(self, text: str) -> None:
         """A line for people, in the journal."""

@@ -117,7 +117,7 @@ class Keeper:
 
     def _is_known_green(self, tip: str) -> bool:
         """The gate has been green on this very tree, so asking again would teach nothing."""
-        tree = self._run.repository.rev_parse(f"{tip}^{{tree}}")
+        tree = self._run.repository.commit(tip).tree
         return self._lander.history.was_green(tree) is True
 
     def _say(self, *, green: bool | None, detail: str) -> None:

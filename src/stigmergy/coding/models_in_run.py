@@ -23,7 +23,8 @@ from stigmergy.models import (
 
 __all__ = ["RunModels", "budgets_of", "open_models"]
 
-_OVER_BUDGET: Final = "budget_exceeded"
+_SHARED: Final = frozenset({"run", "fleet"})
+"""Budgets that stop the run; a task's own stops that task alone."""
 
 
 @dataclass(slots=True)
@@ -65,9 +66,9 @@ def open_models(
 
     def on_call(call: ModelCall) -> None:
         _journal(context, call)
-        if models is not None and call.error == _OVER_BUDGET and not _has_task_limits(settings):
+        if models is not None and call.budget_scope in _SHARED:
             models.out_of_budget = True
-            context.note("the budget is used up: the run stops")
+            context.note(f"the budget of the {call.budget_scope} is used up: the run stops")
             context.stop.set()
 
     socket = sockets / "model.sock"
@@ -94,11 +95,6 @@ def budgets_of(settings: Settings) -> Budgets:
         fleet=BudgetLimits(tokens=settings.fleet_tokens, cost_usd=settings.fleet_usd),
         allow_unknown_prices=settings.allow_unknown_prices,
     )
-
-
-def _has_task_limits(settings: Settings) -> bool:
-    # With a limit of its own the refusal may be the task's affair alone.
-    return settings.task_tokens is not None or settings.task_usd is not None
 
 
 def _journal(context: RunContext, call: ModelCall) -> None:

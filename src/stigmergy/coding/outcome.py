@@ -25,6 +25,19 @@ class Outcome:
     verdict: str
 
     def report(self, view: RunView, spec: RunSpec) -> dict[str, object]:
+        """What was asked for, and everything that the run measured, as JSON values."""
+        return {
+            "source": spec.source,
+            "source_text": spec.source_text,
+            "gate": list(spec.gate),
+            "strategy": spec.settings.strategy,
+            "agents": spec.settings.agents,
+            "target": spec.target,
+            "start": spec.start,
+            **self.measured(view),
+        }
+
+    def measured(self, view: RunView) -> dict[str, object]:
         """Everything that the run measured, as JSON values. Unknown is null."""
         ended = view.ended_at or 0.0
         known_tokens = view.model_calls > view.calls_without_usage
@@ -34,13 +47,6 @@ class Outcome:
             "label": view.label,
             "exit_code": self.exit_code,
             "verdict": self.verdict,
-            "source": spec.source,
-            "source_text": spec.source_text,
-            "gate": list(spec.gate),
-            "strategy": spec.settings.strategy,
-            "agents": spec.settings.agents,
-            "target": spec.target,
-            "start": spec.start,
             "target_green": view.target_green,
             "started_at": view.started_at,
             "ended_at": view.ended_at,

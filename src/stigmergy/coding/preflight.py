@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from stigmergy.coding.git.process import run_git
 from stigmergy.coding.git.repository import Repository
 from stigmergy.coding.merge.find_gate import find_gate
 from stigmergy.coding.plan.each import items_for_each
@@ -43,8 +44,6 @@ class Prepared:
     """A run that may start."""
 
     spec: RunSpec
-    items: tuple[WorkItem, ...]
-    """Empty for an objective: its planner makes them."""
     notes: tuple[str, ...]
     """What the user should know, though nothing is wrong."""
 
@@ -82,12 +81,13 @@ def prepare(
         start=start,
         source=source.kind,
         source_text=source.text,
+        items=tuple(items),
         gate=gate,
         settings=settings,
         created_at=now,
         label=replay_label(settings, environ),
     )
-    return Prepared(spec=spec, items=tuple(items), notes=tuple(notes))
+    return Prepared(spec=spec, notes=tuple(notes))
 
 
 def agent_of(settings: Settings) -> AgentSpec:
@@ -189,7 +189,7 @@ def _split(text: str, name: str) -> tuple[str, ...]:
 def _dirty_notes(repository: Repository) -> list[str]:
     if repository.is_bare:
         return []
-    status = repository.git("status", "--porcelain", "-z", "--untracked-files=no")
+    status = run_git(("status", "--porcelain", "-z", "--untracked-files=no"), cwd=repository.path)
     changed = len([record for record in status.stdout.split(b"\0") if record])
     if not changed:
         return []

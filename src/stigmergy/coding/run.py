@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from stigmergy.board import Event, JsonObject, TaskBoard
+from stigmergy.board import JsonObject, TaskBoard
 from stigmergy.coding.context import Pulse, RunContext, Target
+from stigmergy.coding.git.process import run_git
 from stigmergy.coding.git.repository import Repository
 from stigmergy.coding.keeper import Keeper
 from stigmergy.coding.landing import LandingAgent
@@ -30,10 +30,9 @@ from stigmergy.coding.outcome import Outcome, judge
 from stigmergy.coding.planning import Planning
 from stigmergy.coding.preflight import Prepared, agent_of
 from stigmergy.coding.rundir import RunDirectory, StateFolder, new_run_id
-from stigmergy.coding.sandbox.local import open_sandboxes
+from stigmergy.coding.sandbox.local import LocalSandboxes
 from stigmergy.coding.sandbox.sandbox import Limits, SandboxFactory, SandboxSettings
 from stigmergy.coding.spec import RunSpec
-from stigmergy.coding.tasks import tasks_of_items
 from stigmergy.coding.view import RunView, fold
 from stigmergy.coding.work.runner import TaskRunner
 from stigmergy.coding.worker import Worker
@@ -69,13 +68,7 @@ def start(prepared: Prepared, *, stop: Stop, watch: Watch) -> Outcome:
             directory.write_spec(spec)
             with _opened(spec, directory, repository, stop) as run:
                 run.prove_start()
-                tasks = tasks_of_items(
-                    prepared.items, run_id=run_id, max_attempts=spec.settings.max_attempts
-                )
                 run.begin()
-                run.context.board.post_many(tasks)
-                for item in prepared.items:
-                    run.tell_item(item.key, item.title, item.depends_on)
                 return run.work(watch)
 
 
@@ -101,8 +94,8 @@ def state_home(repository: Repository) -> Path:
     """The folder that `.stigmergy/` is made in: the top of the working tree, or the bare one."""
     if repository.is_bare:
         return repository.git_dir
-    top = repository.git("rev-parse", "--show-toplevel").stdout.decode().rstrip("\n")
-    return Path(top)
+    top = run_git(("rev-parse", "--show-toplevel"), cwd=repository.path).stdout
+    return Path(os.fsdecode(top.removesuffix(b"\n")))
 
 
 @contextmanager
@@ -117,48 +110,38 @@ def _opened(
             directory=directory,
             board=board,
             repository=repository,
-            target=_target(spec, board, repository),
+            target=Target(repository, spec.target),
             heart=stack.enter_context(Heartbeat(board)),
             stop=stop,
             pulse=Pulse(),
         )
+        for event in context.journal():
+            if event.kind == "target":  # it went on on a branch of its own
+                context.target.ref = str(event.data["ref"])
         # A Unix socket's path may have 108 bytes, so it is not made in the repository.
         sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stig-")))
         models = stack.enter_context(open_models(context, sockets, environ=dict(os.environ)))
-        factory = open_sandboxes(
-            spec.repository,
-            directory.sandboxes,
-            _sandbox_settings(spec.settings),
-            None if models is None else models.socket,
+        factory = stack.enter_context(
+            LocalSandboxes(
+                spec.repository,
+                directory.sandboxes,
+                _sandbox_settings(spec.settings),
+                None if models is None else models.socket,
+            )
         )
-        stack.callback(factory.close)
         yield _Run(context, factory, models)
 
 
-def _target(spec: RunSpec, board: TaskBoard, repository: Repository) -> Target:
-    """The branch to land on: the spec's, unless the run has moved to one of its own."""
-    moved = [str(e.data["ref"]) for e in all_events(board) if e.kind == "target"]
-    return Target(repository, moved[-1] if moved else spec.target)
-
-
-def all_events(board: TaskBoard) -> Iterable[Event]:
-    """The journal from its beginning."""
-    after = 0
-    while batch := board.events(after=after):
-        yield from batch
-        after = batch[-1].seq
-
-
-@dataclass(slots=True)
 class _Run:
     """An open run."""
 
-    context: RunContext
-    factory: SandboxFactory
-    models: RunModels | None
-
-    def __post_init__(self) -> None:
-        self._planning = Planning(self.context, self.models)
+    def __init__(
+        self, context: RunContext, factory: SandboxFactory, models: RunModels | None
+    ) -> None:
+        self.context = context
+        self.factory = factory
+        self.models = models
+        self._planning = Planning(context, models)
         self._keeper = Keeper(
             self.context, make_lander=self._make_lander, planned=self._planning.is_done
         )
@@ -211,13 +194,6 @@ class _Run:
         }
         self.context.board.record("run_started", data=data)
 
-    def tell_item(self, key: str, title: str, depends_on: Iterable[str]) -> None:
-        """What an item is called, for those who watch."""
-        self.context.board.record(
-            "item_planned",
-            data={"key": key, "description": title, "depends_on": list(depends_on)},
-        )
-
     def _make_lander(self, agent: LandingAgent) -> Lander:
         context, settings = self.context, self.context.spec.settings
         gate = None
@@ -266,7 +242,7 @@ class _Run:
             name=name,
             run=self.context,
             factory=self.factory,
-            runner=TaskRunner(),
+            runner=TaskRunner(self.context.repository),
             agent=agent_of(self.context.spec.settings),
             limits=_limits(self.context.spec.settings),
             tokens=self.models,

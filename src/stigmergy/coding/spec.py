@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from stigmergy.coding.plan.workitem import WorkItem
 from stigmergy.config import Settings
 
 __all__ = ["RunSpec"]
@@ -26,6 +27,8 @@ class RunSpec(BaseModel):
     source: Literal["features", "each", "objective"]
     source_text: str
     """The features file's path, the glob, or the objective."""
+    items: tuple[WorkItem, ...] = ()
+    """What is known beforehand; empty for an objective."""
     gate: tuple[str, ...]
     """The gate's command; empty for none."""
     settings: Settings

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 from stigmergy.board import Event, JsonObject, TaskType
 
@@ -148,8 +148,10 @@ def _number(event: Event, name: str) -> float:
 
 
 def _names(event: Event, name: str) -> tuple[str, ...]:
-    value = event.data.get(name)
-    return tuple(str(item) for item in value) if isinstance(value, list) else ()  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    value: object = event.data.get(name)
+    return (
+        tuple(str(item) for item in cast("list[object]", value)) if isinstance(value, list) else ()
+    )
 
 
 def _item(view: RunView, task_id: str) -> ItemView | None:
@@ -192,10 +194,12 @@ def _posted(view: RunView, event: Event) -> None:
         view.items.setdefault(key, ItemView(key=key, posted_at=event.at))
 
 
-def _item_planned(view: RunView, event: Event) -> None:
-    if item := view.items.get(_text(event, "key")):
-        item.description = _text(event, "description")
-        item.depends_on = _names(event, "depends_on")
+def _items_planned(view: RunView, event: Event) -> None:
+    planned: object = event.data.get("items")
+    for told in cast("list[JsonObject]", planned) if isinstance(planned, list) else []:
+        if item := view.items.get(str(told.get("key"))):
+            item.description = str(told.get("title", ""))
+            item.depends_on = tuple(str(name) for name in told.get("depends_on", ()))
 
 
 def _claimed(view: RunView, event: Event) -> str | None:
@@ -360,7 +364,7 @@ _HANDLERS: Final = {
     "run_started": _run_started,
     "run_ended": _run_ended,
     "posted": _posted,
-    "item_planned": _item_planned,
+    "items_planned": _items_planned,
     "claimed": _claimed,
     "progress": _progress,
     "completed": _completed,
