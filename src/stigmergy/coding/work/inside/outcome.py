@@ -6,23 +6,28 @@ kept here, so that a long summary is cut and never costs a finished piece of wor
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from .commits import Facts
 from .text import clip, clip_middle
 
-__all__ = ["STATUSES", "Counted", "Outcome", "document", "interrupted"]
+__all__ = ["STATUSES", "Counted", "Outcome", "document", "encoded", "interrupted"]
 
 STATUSES = ("complete", "partial", "blocked")
 """What an agent can claim; `failed` is decided by the runner."""
 
+# Characters. A character is at most four bytes of JSON, so a result stays below the MiB that a
+# handoff may have.
 _TEXT = 20_000
-_LINE = 1_000
-_LINES = 100
+_LINE = 500
+_LINES = 50
 _PATHS = 10_000
-_PATHS_CHARACTERS = 150_000
-"""Of all paths together: written as JSON they stay far below the largest handoff."""
+_PATHS_TOGETHER = 100_000
+
+_CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in range(32) if chr(code) not in "\n\t"}
+"""JSON would write each of them in six bytes, and no terminal should be sent them."""
 
 
 class Outcome(NamedTuple):
@@ -68,13 +73,13 @@ def document(
     return {
         "version": 1,
         "status": status,
-        "summary": clip_middle(outcome.summary, _TEXT),
+        "summary": clip_middle(_plain(outcome.summary), _TEXT),
         "changes": _paths(facts.paths if facts else ()),
-        "concerns": [clip(line, _LINE) for line in outcome.concerns[:_LINES]],
-        "suggestions": [clip(line, _LINE) for line in outcome.suggestions[:_LINES]],
+        "concerns": [clip(_plain(line), _LINE) for line in outcome.concerns[:_LINES]],
+        "suggestions": [clip(_plain(line), _LINE) for line in outcome.suggestions[:_LINES]],
         "commits": facts.commits if facts else 0,
         "exit_code": outcome.exit_code,
-        "error": None if outcome.error is None else clip_middle(outcome.error, _TEXT),
+        "error": None if outcome.error is None else clip_middle(_plain(outcome.error), _TEXT),
         "metrics": {
             "steps": counted.steps,
             "tool_calls": counted.tool_calls,
@@ -88,12 +93,22 @@ def document(
     }
 
 
+def encoded(result: Mapping[str, object]) -> bytes:
+    """The bytes of `result.json`."""
+    return json.dumps(result, ensure_ascii=False).encode()
+
+
 def _paths(paths: Iterable[str]) -> list[str]:
     kept: list[str] = []
-    room = _PATHS_CHARACTERS
+    room = _PATHS_TOGETHER
     for path in paths:
-        room -= min(len(path), _LINE)
+        shown = clip(_plain(path), _LINE)
+        room -= len(shown)
         if room < 0 or len(kept) == _PATHS:
             break
-        kept.append(clip(path, _LINE))
+        kept.append(shown)
     return kept
+
+
+def _plain(text: str) -> str:
+    return text.translate(_CONTROLS).encode(errors="replace").decode()

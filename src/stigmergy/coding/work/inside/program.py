@@ -17,7 +17,7 @@ from typing import Any
 
 from . import command
 from .commits import Checkout, Facts, GitFailedError, identity
-from .outcome import Counted, Outcome, document, interrupted
+from .outcome import Counted, Outcome, document, encoded, interrupted
 from .progress import Progress
 from .text import first_line
 
@@ -54,7 +54,7 @@ def main(environ: Mapping[str, str]) -> int:
     duration_ms = int((time.monotonic() - started) * 1000)
     result = document(outcome, facts, counted, duration_ms=duration_ms)
     try:
-        _write_atomically(workspace, "result.json", json.dumps(result).encode())
+        _write_atomically(workspace, "result.json", encoded(result))
     except OSError as error:
         print(f"cannot write result.json: {error}", file=sys.stderr)  # noqa: T201 - as above
         return 3
