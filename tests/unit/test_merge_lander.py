@@ -583,7 +583,9 @@ def test_a_fix_that_starts_at_the_restacked_candidate_lands_both(project, reposi
     ]
 
 
-def test_a_lock_held_by_another_git_is_waited_for_and_then_counts_as_a_moved_target(project, repository):
+def test_a_lock_held_by_another_git_is_waited_for_and_then_counts_as_a_moved_target(
+    project, repository
+):
     branch = project.file_branch("A")
     lock = project.path / ".git/refs/heads/main.lock"
     lock.write_text("")
