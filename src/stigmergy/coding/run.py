@@ -17,7 +17,6 @@ from typing import Final
 
 from stigmergy.board import JsonObject, TaskBoard
 from stigmergy.coding.context import Pulse, RunContext, Target
-from stigmergy.coding.git.process import run_git
 from stigmergy.coding.git.repository import Repository
 from stigmergy.coding.keeper import Keeper
 from stigmergy.coding.landing import LandingAgent
@@ -29,7 +28,7 @@ from stigmergy.coding.models_in_run import RunModels, open_models
 from stigmergy.coding.outcome import Outcome, judge
 from stigmergy.coding.planning import Planning
 from stigmergy.coding.preflight import Prepared, agent_of
-from stigmergy.coding.rundir import RunDirectory, StateFolder, new_run_id
+from stigmergy.coding.rundir import RunDirectory, StateFolder, new_run_id, state_home
 from stigmergy.coding.sandbox.local import LocalSandboxes
 from stigmergy.coding.sandbox.sandbox import Limits, SandboxFactory, SandboxSettings
 from stigmergy.coding.spec import RunSpec
@@ -88,14 +87,6 @@ def resume(state: StateFolder, directory: RunDirectory, *, stop: Stop, watch: Wa
         run.prove_start()
         run.begin()
         return run.work(watch)
-
-
-def state_home(repository: Repository) -> Path:
-    """The folder that `.stigmergy/` is made in: the top of the working tree, or the bare one."""
-    if repository.is_bare:
-        return repository.git_dir
-    top = run_git(("rev-parse", "--show-toplevel"), cwd=repository.path).stdout
-    return Path(os.fsdecode(top.removesuffix(b"\n")))
 
 
 @contextmanager

@@ -20,10 +20,12 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from stigmergy.coding.git.process import run_git
+from stigmergy.coding.git.repository import Repository
 from stigmergy.coding.spec import RunSpec
 from stigmergy.errors import CorruptError, NotFoundError, UsageError
 
-__all__ = ["RunDirectory", "StateFolder", "new_run_id"]
+__all__ = ["RunDirectory", "StateFolder", "new_run_id", "state_home"]
 
 _RUN_ID: Final = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{4}")
 
@@ -31,6 +33,14 @@ _RUN_ID: Final = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{4}")
 def new_run_id(now: float) -> str:
     """Sorts by time: `20261121-101500-3fa2` (UTC)."""
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{secrets.token_hex(2)}"
+
+
+def state_home(repository: Repository) -> Path:
+    """The folder that `.stigmergy/` is made in: the top of the working tree, or the bare one."""
+    if repository.is_bare:
+        return repository.git_dir
+    top = run_git(("rev-parse", "--show-toplevel"), cwd=repository.path).stdout
+    return Path(os.fsdecode(top.removesuffix(b"\n")))
 
 
 @dataclass(frozen=True, slots=True)
