@@ -6,7 +6,7 @@ seen as ended, never as crashed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +14,7 @@ from typing import Literal
 
 from stigmergy.board import Event, TaskBoard
 from stigmergy.coding.git.repository import Repository
-from stigmergy.coding.rundir import RunDirectory, StateFolder
-from stigmergy.coding.run import state_home
+from stigmergy.coding.rundir import RunDirectory, StateFolder, state_home
 from stigmergy.coding.view import RunView, fold
 from stigmergy.errors import NotFoundError
 
@@ -82,7 +81,7 @@ def is_held(directory: RunDirectory, holder: str | None) -> bool:
 
 
 @contextmanager
-def open_board(directory: RunDirectory) -> Iterator[TaskBoard]:
+def open_board(directory: RunDirectory) -> Generator[TaskBoard]:
     """The board of a run that was made before.
 
     Raises:
