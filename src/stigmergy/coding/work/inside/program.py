@@ -64,6 +64,9 @@ def main(environ: Mapping[str, str]) -> int:
         commits=facts.commits if facts else None,
         error=outcome.error,
     )
+    if not progress.is_heard:
+        # What could not be written stands in a buffer, and Python would fail for it at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

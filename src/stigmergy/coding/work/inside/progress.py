@@ -39,6 +39,11 @@ class Progress:
         self._stream: TextIO | None = stream
         self._output_lines = 0
 
+    @property
+    def is_heard(self) -> bool:
+        """The other end has not been closed, as far as we know."""
+        return self._stream is not None
+
     def tell(self, kind: str, **fields: str | float | bool | None) -> None:
         """Say one thing, at once."""
         if self._stream is None:
