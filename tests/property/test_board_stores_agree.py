@@ -10,6 +10,7 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
@@ -20,32 +21,15 @@ from stigmergy.board import Backoff, Event, Lease, Task, TaskBoard, TaskStatus, 
 from stigmergy.errors import StigmergyError
 from stigmergy.testing.stores import FakeClock
 
-NAMES = [f"t{n}" for n in range(8)]
-names = st.sampled_from(NAMES)
-some_names = st.lists(names, max_size=3, unique=True).map(tuple)
+PICK = st.integers(0, 99)
+"""Picks one of what is there, by its remainder."""
 agents = st.sampled_from(["ann", "bob"])
-texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
-payloads = st.dictionaries(
-    texts,
-    st.recursive(
-        st.none()
-        | st.booleans()
-        | st.integers()
-        | st.floats(allow_nan=False, allow_infinity=False)
-        | texts,
-        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(texts, inner, max_size=2),
-        max_leaves=4,
-    ),
-    max_size=2,
-)
+payloads = st.sampled_from([{}, {"n": 1}, {"ü": [1.5, None, {"deep": True}]}])
 tasks = st.builds(
     Task,
     task_type=st.sampled_from(["code", "fix"]),
-    task_id=names,
-    description=texts,
     payload=payloads,
-    requires=st.lists(st.sampled_from(["gpu", "web"]), max_size=2, unique=True).map(tuple),
-    depends_on=some_names,
+    requires=st.sampled_from([(), (), (), ("gpu",), ("gpu", "web")]),
     parent_id=st.none() | st.just("p"),
     priority=st.integers(1, 10),
     max_attempts=st.integers(1, 3),
@@ -62,6 +46,9 @@ class Boards(RuleBasedStateMachine):
         self.urls = ["memory:", str(self.folder / "tasks"), str(self.folder / "board.db")]
         self.boards = [self._open(url) for url in self.urls]
         self.leases: list[Lease] = []
+        self.names = ["t0"]
+        root = Task(task_type="code", task_id="t0", max_attempts=2)
+        self._same(lambda board: board.post(root))
 
     def _open(self, url: str) -> TaskBoard:
         store = open_store(url, clock=self.clock)
@@ -77,46 +64,63 @@ class Boards(RuleBasedStateMachine):
         assert outcomes[0] == outcomes[1] == outcomes[2]
         return outcomes[0]
 
-    @rule(batch=st.lists(tasks, min_size=1, max_size=4))
-    def post(self, batch: list[Task]) -> None:
+    @rule(drafts=st.lists(tasks, min_size=1, max_size=3), picks=st.lists(PICK, max_size=2))
+    def post(self, drafts: list[Task], picks: list[int]) -> None:
+        needed = tuple(dict.fromkeys(self._name(pick) for pick in picks))
+        batch: list[Task] = []
+        for draft in drafts:
+            name = f"t{len(self.names)}"
+            self.names.append(name)
+            batch.append(replace(draft, task_id=name, depends_on=needed))
         self._same(lambda board: board.post_many(batch))
+
+    @rule(draft=tasks, pick=PICK, needed=PICK)
+    def post_again(self, draft: Task, pick: int, needed: int) -> None:
+        again = replace(draft, task_id=self._name(pick), depends_on=(self._name(needed),))
+        self._same(lambda board: board.post(again))
 
     @rule(
         agent=agents,
         limit=st.integers(1, 3),
-        skills=st.sets(st.sampled_from(["gpu", "web"])),
-        types=st.none() | st.just(["code"]),
+        skills=st.sampled_from([["gpu", "web"], ["gpu", "web"], ["gpu"], []]),
+        types=st.sampled_from([None, None, ["code"]]),
     )
-    def claim(self, agent: str, limit: int, skills: set[str], types: list[str] | None) -> None:
+    def claim(self, agent: str, limit: int, skills: list[str], types: list[str] | None) -> None:
         got = self._same(
             lambda board: board.claim_many(agent, limit, capabilities=skills, task_types=types)
         )
         assert isinstance(got, list)
         self.leases += [task.lease for task in got]
 
-    @rule(pick=st.integers(0, 99), verb=st.sampled_from(["start", "renew"]))
+    @rule(pick=PICK, verb=st.sampled_from(["start", "renew"]))
     def go_on(self, pick: int, verb: str) -> None:
         if lease := self._lease(pick):
             self._same(lambda board: getattr(board, verb)(lease))
 
-    @rule(pick=st.integers(0, 99), result=payloads)
+    @rule(result=payloads)
+    def complete_the_latest(self, result: dict[str, object]) -> None:
+        if lease := self._lease(-1):
+            self._same(lambda board: board.complete(lease, result))
+
+    @rule(pick=PICK, result=payloads)
     def complete(self, pick: int, result: dict[str, object]) -> None:
         if lease := self._lease(pick):
             self._same(lambda board: board.complete(lease, result))
 
-    @rule(picks=st.lists(st.integers(0, 99), min_size=1, max_size=3))
+    @rule(picks=st.lists(PICK, min_size=1, max_size=3))
     def complete_many(self, picks: list[int]) -> None:
         if self.leases:
             held = [self.leases[pick % len(self.leases)] for pick in picks]
             self._same(lambda board: board.complete_many([(lease, {}) for lease in held]))
 
-    @rule(pick=st.integers(0, 99), retry=st.booleans())
+    @rule(pick=PICK, retry=st.booleans())
     def fail(self, pick: int, retry: bool) -> None:
         if lease := self._lease(pick):
             self._same(lambda board: board.fail(lease, "broke", retry=retry))
 
-    @rule(pick=st.integers(0, 99), wait_for=some_names, delay_s=st.sampled_from([0.0, 3.0]))
-    def release(self, pick: int, wait_for: tuple[str, ...], delay_s: float) -> None:
+    @rule(pick=PICK, waits=st.lists(PICK, max_size=2), delay_s=st.sampled_from([0.0, 3.0]))
+    def release(self, pick: int, waits: list[int], delay_s: float) -> None:
+        wait_for = [self._name(wait) for wait in waits]
         if lease := self._lease(pick):
             self._same(lambda board: board.release(lease, wait_for=wait_for, delay_s=delay_s))
 
@@ -124,9 +128,15 @@ class Boards(RuleBasedStateMachine):
     def release_all(self, agent: str) -> None:
         self._same(lambda board: board.release_all(agent.__eq__, reason="dead"))
 
-    @rule(name=names, verb=st.sampled_from(["cancel", "retry"]))
-    def steer(self, name: str, verb: str) -> None:
+    @rule(pick=PICK, verb=st.sampled_from(["cancel", "retry", "retry"]))
+    def steer(self, pick: int, verb: str) -> None:
+        name = self._name(pick)
         self._same(lambda board: getattr(board, verb)(name))
+
+    @rule()
+    def outlast_leases(self) -> None:
+        self.clock.advance(60.0)
+        self._same(TaskBoard.reap)
 
     @rule(seconds=st.sampled_from([1.0, 4.0, 30.0, 60.0, 700.0, -20.0]))
     def pass_time(self, seconds: float) -> None:
@@ -148,13 +158,16 @@ class Boards(RuleBasedStateMachine):
     def _lease(self, pick: int) -> Lease | None:
         return self.leases[pick % len(self.leases)] if self.leases else None
 
+    def _name(self, pick: int) -> str:
+        return self.names[pick % len(self.names)]
+
     @invariant()
     def all_look_alike(self) -> None:
         if not hasattr(self, "boards"):
             return
         standing = self._same(TaskBoard.list_all)
         events = self._same(lambda board: board.events(limit=10**6))
-        self._same(lambda board: [board.history(name) for name in NAMES])
+        self._same(lambda board: [board.history(name) for name in self.names])
         self._same(TaskBoard.progress)
         assert isinstance(standing, list)
         assert isinstance(events, list)
@@ -192,8 +205,8 @@ def replayed(events: list[Event]) -> dict[str, TaskStatus]:
 
 
 Boards.TestCase.settings = settings(
-    max_examples=40,
-    stateful_step_count=30,
+    max_examples=60,
+    stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
