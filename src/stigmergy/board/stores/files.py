@@ -302,7 +302,7 @@ class FilesStore:
         self._begin_anew()
         tx = self._begin()
         tx.append("damaged", data={"lines": len(reading.damaged), "kept_in": ".board/quarantine"})
-        absorb(tx, [_settled(f) for f in self._files.sweep(self._index.tasks(), but=())])
+        tx.take_in([_settled(f) for f in self._files.sweep(self._index.tasks(), but=())])
         self._commit(tx, swept=True)
 
     def _believe_journal(self) -> None:
@@ -330,7 +330,7 @@ class FilesStore:
         findings = list(self._files.sweep(self._index.tasks(), but=self._unwritten))
         if findings:
             tx = self._begin()
-            absorb(tx, findings)
+            tx.take_in(findings)
             self._commit(tx)
         return True
 
@@ -406,14 +406,17 @@ class FilesTransaction(MemoryTransaction):
             events=tuple(self.events),
         )
 
+    def take_in(self, findings: list[Finding]) -> None:
+        """Take in hand edits, each once."""
+        self._seen.update(finding.name for finding in findings)
+        absorb(self, findings)
+
     def _look(self, names: Iterable[str]) -> bool:
-        """Take in the hand edits of these tasks; whether there were any."""
-        findings: list[Finding] = []
-        for name in names:
-            if name not in self._seen:
-                self._seen.add(name)
-                if finding := self._files.look(name, self._index.get(name)):
-                    findings.append(finding)
+        """Look at the files of these tasks; whether there was anything to take in."""
+        unseen = [name for name in names if name not in self._seen]
+        self._seen.update(unseen)
+        looked = [self._files.look(name, self._index.get(name)) for name in unseen]
+        findings = [finding for finding in looked if finding is not None]
         absorb(self, findings)
         return bool(findings)
 
