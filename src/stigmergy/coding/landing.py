@@ -83,7 +83,7 @@ class LandingAgent:
         assert self._lander is not None, "attach a lander first"
         claimed = self._run.board.claim_many(
             self._agent_id,
-            self._lander.window.ceiling,
+            self._appetite(),
             task_types=[TaskType.LAND],
             lease_s=self._run.spec.settings.lease_s,
         )
@@ -103,6 +103,13 @@ class LandingAgent:
                 for task in list(self._tasks.values()):
                     self._release(task, "the queue ended before it was decided")
         return True
+
+    def _appetite(self) -> int:
+        """How many to take at once: enough to choose a batch from, and not so many that what is
+        urgent has to wait behind them."""
+        assert self._lander is not None
+        window = self._lander.window
+        return 2 * window.size if self._run.spec.gate else window.ceiling
 
     # What the lander tells ------------------------------------------------------------------
 
