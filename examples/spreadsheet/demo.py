@@ -45,6 +45,12 @@ def build(folder: Path, *, model: str, agents: int) -> int:
     return subprocess.run(command, check=False).returncode
 
 
+def report(folder: Path) -> int:
+    """Tell what landed, what came back and how it was mended."""
+    print("\n== the report\n", flush=True)
+    return subprocess.run([str(STIG), "report", "--repo", str(folder)], check=False).returncode
+
+
 def show(folder: Path) -> int:
     """Check out what stands on main now, run its gate and then the program."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -87,7 +93,9 @@ def main() -> int:
     if options.prepare_only:
         return 0
     began = time.monotonic()
-    status = build(folder, model=options.model, agents=options.agents) or show(folder)
+    built = build(folder, model=options.model, agents=options.agents)
+    reported = report(folder)
+    status = built or reported or show(folder)
     print(f"\nEnded with status {status} after {time.monotonic() - began:.0f} s. See {folder}")
     return status
 

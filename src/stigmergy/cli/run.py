@@ -15,7 +15,6 @@ from stigmergy.cli.live import make_display
 from stigmergy.coding import preflight
 from stigmergy.coding import run as coding_run
 from stigmergy.coding.git.repository import Repository
-from stigmergy.coding.outcome import Outcome
 from stigmergy.coding.preflight import Source
 from stigmergy.coding.rundir import StateFolder
 from stigmergy.config import load_settings
@@ -137,7 +136,7 @@ def run(
     stop = Stop()
     with stop_on_signals(stop), make_display(as_json=as_json, plain=plain) as display:
         outcome = coding_run.start(prepared, stop=stop, watch=display.update)
-    _finish(outcome, as_json=as_json)
+    raise typer.Exit(outcome.exit_code)
 
 
 def resume(
@@ -163,7 +162,7 @@ def resume(
     stop = Stop()
     with stop_on_signals(stop), make_display(as_json=as_json, plain=plain) as display:
         outcome = coding_run.resume(state, directory, stop=stop, watch=display.update)
-    _finish(outcome, as_json=as_json)
+    raise typer.Exit(outcome.exit_code)
 
 
 def _source(*, features: Path | None, objective: str | None, each: str | None, task: str) -> Source:
@@ -175,9 +174,3 @@ def _source(*, features: Path | None, objective: str | None, each: str | None, t
     if objective is not None:
         return Source(kind="objective", text=objective)
     return Source(kind="each", text=each or "", description=task)
-
-
-def _finish(outcome: Outcome, *, as_json: bool) -> None:
-    if not as_json:
-        typer.echo(outcome.verdict)
-    raise typer.Exit(outcome.exit_code)

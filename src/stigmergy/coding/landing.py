@@ -105,8 +105,7 @@ class LandingAgent:
         return True
 
     def _appetite(self) -> int:
-        """How many to take at once: enough to choose a batch from, and not so many that what is
-        urgent has to wait behind them."""
+        """How many to take at once: a batch can be chosen, and urgent work need not wait."""
         assert self._lander is not None
         window = self._lander.window
         return 2 * window.size if self._run.spec.gate else window.ceiling
