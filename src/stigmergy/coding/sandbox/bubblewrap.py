@@ -48,6 +48,15 @@ _ETC = (
     "ssl/openssl.cnf",
     "timezone",
 )
+_PROC_READ_ONLY = (
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+    "/proc/irq",
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/acpi",
+    "/proc/scsi",
+)
 _ETC_NETWORK = ("resolv.conf", "gai.conf")
 
 
@@ -92,7 +101,7 @@ class Confinement:
             *("--bind", str(home), HOME),
             *("--bind", str(temporary), "/tmp"),  # noqa: S108 # the sandbox's own
             *self._over_them,  # after /tmp, in which a shared path may lie
-            *("--chdir", "/"),
+            *("--remount-ro", "/", "--chdir", "/"),
             "--",
         ]
 
@@ -109,6 +118,7 @@ class Confinement:
     def _system_arguments(self) -> list[str]:
         # As process 1 the supervisor cannot be signalled from inside, and saves bwrap's own.
         arguments = ["--unshare-all", "--die-with-parent", "--new-session", "--as-pid-1"]
+        arguments += ["--cap-drop", "ALL"]  # bwrap leaves them to root
         if self.network:
             arguments.append("--share-net")
         arguments += ["--hostname", "sandbox", "--ro-bind", "/usr", "/usr"]
@@ -121,7 +131,12 @@ class Confinement:
         for path in (Path("/etc") / name for name in names):
             if path.exists():
                 arguments += ["--ro-bind", str(path), str(path)]
-        arguments += ["--proc", "/proc", "--dev", "/dev", "--size", str(_SHM_BYTES)]
+        arguments += ["--proc", "/proc"]
+        # Root of the host, even without capabilities, owns these and could write them.
+        for path in map(Path, _PROC_READ_ONLY):
+            if path.exists():
+                arguments += ["--ro-bind", str(path), str(path)]
+        arguments += ["--dev", "/dev", "--size", str(_SHM_BYTES)]
         arguments += ["--tmpfs", "/dev/shm", "--remount-ro", "/dev"]  # noqa: S108 # the sandbox's own
         return arguments
 

@@ -38,11 +38,13 @@ def read_layered(roots: Sequence[Path], path: str, *, max_bytes: int) -> bytes |
     handle = open_layered(roots, path)
     if handle is None:
         return None
-    with os.fdopen(handle, "rb") as file:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise CorruptError(f"{path} in the sandbox is not a regular file", where=path)
-        data = file.read(max_bytes + 1)
+        with open(handle, "rb", closefd=False) as file:
+            data = file.read(max_bytes + 1)
+    finally:
+        os.close(handle)
     if len(data) > max_bytes:
         raise CorruptError(f"{path} in the sandbox is larger than {max_bytes} bytes", where=path)
     return data

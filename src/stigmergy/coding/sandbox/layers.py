@@ -35,7 +35,7 @@ from stigmergy.coding.sandbox.treediff import (
 )
 from stigmergy.errors import UsageError
 
-__all__ = ["LayerStore", "Layers", "checkout_all"]
+__all__ = ["LayerStore", "Layers", "tree_of"]
 
 _LAYER_AFTER = 16
 """A sandbox that has to write more files than this is followed by a layer that has them."""
@@ -96,7 +96,7 @@ class LayerStore:
         Raises:
             UsageError: `commit` is not a commit of the repository.
         """
-        tree = self._tree_of(commit)
+        tree = tree_of(self._reader, commit)
         view, diff = self._nearest(commit, tree)
         try:
             written = self._write(diff, upper)
@@ -118,12 +118,6 @@ class LayerStore:
     def close(self) -> None:
         """Wait for what is done in the background."""
         self._background.shutdown()
-
-    def _tree_of(self, commit: str) -> str:
-        kind, data = self._reader.read(check_oid(commit))
-        if kind != "commit":
-            raise UsageError(f"object {commit} is a {kind}, not a commit.")
-        return parse_commit(commit, data).tree
 
     def _nearest(self, commit: str, tree: str) -> tuple[_View, TreeDiff]:
         """A view close to the tree, marked as used, and what the tree changes against it."""
@@ -173,13 +167,13 @@ class LayerStore:
             self._growing = False
 
     def _grown(self, view: _View, commit: str) -> _View:
-        tree = self._tree_of(commit)
+        tree = tree_of(self._reader, commit)
         diff = diff_trees(self._reader.read, view.tree, tree, limit=2 * _REBASE_AFTER)
         if len(view.changes.keys() | diff.files.keys()) > _REBASE_AFTER:
             return self._new_base(commit, tree)
         below, known = view.layers, view.changes
         if len(below) >= _FLATTEN_AFTER:
-            base_tree = self._tree_of(self._base_commit(view.base))
+            base_tree = tree_of(self._reader, self._base_commit(view.base))
             diff = diff_trees(self._reader.read, base_tree, tree, limit=2 * _REBASE_AFTER)
             below, known = (), {}
         folder = self._root / f"layer-{next(self._numbers)}"
@@ -193,7 +187,7 @@ class LayerStore:
     def _new_base(self, commit: str, tree: str) -> _View:
         folder = self._root / f"base-{next(self._numbers)}"
         try:
-            index = checkout_all(folder, commit, self._store)
+            index = _checkout_all(folder, commit, self._store)
             entries, trees = parse_index(index, self._store.width)
             shared = SharedIndex(entries, trees, self._store.digest)
             (folder / ".git" / shared.file_name).write_bytes(shared.data)
@@ -259,6 +253,18 @@ class LayerStore:
             file.write(data)
 
 
+def tree_of(reader: ObjectReader, commit: str) -> str:
+    """The tree of a commit.
+
+    Raises:
+        UsageError: `commit` is not the full id of a commit of the repository.
+    """
+    kind, data = reader.read(check_oid(commit))
+    if kind != "commit":
+        raise UsageError(f"object {commit} is a {kind}, not a commit.")
+    return parse_commit(commit, data).tree
+
+
 def _layers(view: _View) -> Layers:
     return Layers((*view.layers, view.base.folder))
 
@@ -271,7 +277,7 @@ def _make_parents(path: bytes, made: set[bytes]) -> None:
         made.add(parent)
 
 
-def checkout_all(folder: Path, commit: str, store: ObjectStore) -> bytes:
+def _checkout_all(folder: Path, commit: str, store: ObjectStore) -> bytes:
     """Check out a whole commit into a new folder, with a `.git`; returns its index."""
     git_dir = folder / ".git"
     write_git_dir(git_dir, store)

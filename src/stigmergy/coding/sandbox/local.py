@@ -83,7 +83,7 @@ class LocalSandboxes:
         self._places: Places = (
             OverlayPlaces(store, self._reader, self._state)
             if choice.protection.view == "overlay"
-            else WorktreePlaces(store, self._state)
+            else WorktreePlaces(store, self._reader, self._state)
         )
         confinement = choice.bubblewrap and Confinement(
             program=choice.bubblewrap,

@@ -24,7 +24,7 @@ from stigmergy.coding.git.reader import ObjectReader
 from stigmergy.coding.sandbox.disk import remove_tree
 from stigmergy.coding.sandbox.gitdir import ObjectStore, isolated, write_git_dir, write_start
 from stigmergy.coding.sandbox.inside import mount
-from stigmergy.coding.sandbox.layers import Layers, LayerStore
+from stigmergy.coding.sandbox.layers import Layers, LayerStore, tree_of
 
 __all__ = ["OverlayPlaces", "Place", "Places", "WorktreePlaces", "mount_argv", "python"]
 
@@ -158,8 +158,9 @@ class _Slot:
 class WorktreePlaces:
     """A pool of checkouts, reset when they are taken, so that a crash leaves no trace either."""
 
-    def __init__(self, store: ObjectStore, state: Path) -> None:
+    def __init__(self, store: ObjectStore, reader: ObjectReader, state: Path) -> None:
         self._store = store
+        self._reader = reader
         self._slots = state / "slots"
         self._slots.mkdir()
         self._lock = threading.Lock()
@@ -169,6 +170,7 @@ class WorktreePlaces:
     def open(self, name: str, commit: str) -> Place:
         """See `Places`; `name` is not used: slots outlive their sandboxes."""
         del name
+        tree_of(self._reader, commit)  # a wrong id is the caller's fault, not a slot's
         with self._lock:
             slot = self._free.pop() if self._free else None
         if slot is not None:

@@ -8,6 +8,7 @@ import select
 __all__ = ["Relay"]
 
 _CHUNK = 1 << 16
+_CONNECT_TIMEOUT_S = 2.0
 _NONBLOCKING_ERRORS = (BlockingIOError, InterruptedError)
 
 
@@ -58,11 +59,12 @@ class Relay:
     def _accept(self) -> None:
         try:
             # All that `_socket` offers, and its stub does not know it.
-            accepted: tuple[int, object] = self._listener._accept()  # type: ignore[attr-defined] # noqa: SLF001
+            fd: int = self._listener._accept()[0]  # type: ignore[attr-defined] # noqa: SLF001
         except OSError:
             return  # the caller gave up, or we are out of descriptors; it will try again
-        inner = _Half(_socket.socket(fileno=int(accepted[0])))
+        inner = _Half(_socket.socket(fileno=fd))
         outer = _Half(_socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM))
+        outer.socket.settimeout(_CONNECT_TIMEOUT_S)
         inner.peer, outer.peer = outer, inner
         try:
             outer.socket.connect(self._target)
