@@ -21,7 +21,8 @@ from stigmergy.coding.spec import RunSpec
 from stigmergy.coding.work.handoff import AgentSpec, CommandAgent, OwnAgent
 from stigmergy.config import Settings
 from stigmergy.errors import UsageError
-from stigmergy.models import ReplayModel, load_recording, parse_model
+from stigmergy.models import ReplayModel, gateway_config, load_recording, parse_model
+from stigmergy.models.providers import open_provider
 
 __all__ = ["Prepared", "Source", "agent_of", "prepare", "replay_label"]
 
@@ -136,10 +137,15 @@ def _target(repository: Repository, wanted: str | None) -> str:
 
 
 def _check_model(settings: Settings, environ: dict[str, str]) -> None:
-    if settings.model is not None:
-        model = parse_model(settings.model, environ=environ)
-        if isinstance(model, ReplayModel):
-            load_recording(model.path)
+    if settings.model is None:
+        return
+    config = gateway_config(
+        settings.model, environ=environ, spillover=settings.spillover, record=settings.record
+    )
+    if config.replay is not None:
+        load_recording(config.replay)
+    for provider in config.providers:
+        open_provider(provider, environ=environ)  # for its key
 
 
 def _items(
