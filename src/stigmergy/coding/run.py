@@ -65,10 +65,17 @@ def start(prepared: Prepared, *, stop: Stop, watch: Watch) -> Outcome:
         with state.locked(run_id):
             directory = state.create(run_id)
             directory.write_spec(spec)
-            with _opened(spec, directory, repository, stop) as run:
-                run.prove_start()
-                run.begin()
-                return run.work(watch)
+            begun = False
+            try:
+                with _opened(spec, directory, repository, stop) as run:
+                    run.prove_start()
+                    run.begin()
+                    begun = True
+                    return run.work(watch)
+            except UsageError:
+                if not begun:
+                    directory.remove()  # there is nothing to resume
+                raise
 
 
 def resume(state: StateFolder, directory: RunDirectory, *, stop: Stop, watch: Watch) -> Outcome:
@@ -78,6 +85,10 @@ def resume(state: StateFolder, directory: RunDirectory, *, stop: Stop, watch: Wa
         UsageError: another run is at work here, or this one has ended.
     """
     spec = directory.read_spec()
+    if directory.report.exists():
+        raise UsageError(
+            f"run {directory.run_id} has ended: see `stig report`, and start another with `stig run`"
+        )
     with (
         Repository(spec.repository) as repository,
         state.locked(directory.run_id),

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -97,6 +98,10 @@ class RunDirectory:
         temporary = self.path / "run.json.new"
         temporary.write_text(spec.model_dump_json(indent=2) + "\n")
         temporary.replace(self.path / "run.json")
+
+    def remove(self) -> None:
+        """Forget the run; nobody may be at work in it."""
+        shutil.rmtree(self.path)
 
     def write_report(self, report: dict[str, object]) -> None:
         """Keep the report, atomically."""
