@@ -251,6 +251,16 @@ def test_too_many_items_are_cut_and_said_without_asking_again(
     assert len(run.server.requests) == 1
 
 
+def test_an_item_may_wait_for_an_earlier_one_but_not_take_its_name(
+    repository: Repository, request_: PlanRequest
+) -> None:
+    request = replace(request_, open=frozenset({"X"}))
+    plan = submit(item("A", depends_on=["X"]), item("X"))
+    outcome = Run(repository, plan, plan).plan(request)
+    assert keys(outcome) == ["A"]
+    assert "used by an earlier item" in outcome.notes[0]
+
+
 def test_an_item_must_not_wait_for_a_failed_one(
     repository: Repository, request_: PlanRequest
 ) -> None:

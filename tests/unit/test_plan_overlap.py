@@ -39,6 +39,11 @@ def test_folders_globs_and_files_meet() -> None:
     }
 
 
+def test_two_globs_meet() -> None:
+    (overlap,) = find_overlaps([item("a", "src/a*.py"), item("b", "src/*b.py"), item("c", "*.py")])
+    assert overlap.scopes == ("src/a*.py", "src/*b.py")
+
+
 def test_an_item_without_scope_says_nothing() -> None:
     assert find_overlaps([item("a"), item("b"), item("c", "x")]) == ()
 
@@ -71,6 +76,11 @@ def test_a_description_has_waves_and_the_longest_chain() -> None:
     assert plan.widest_wave == 2
     assert [(row.key, row.wave) for row in plan.rows] == [("a", 1), ("d", 1), ("b", 2), ("c", 3)]
     assert plan.overlaps == ()
+
+
+def test_the_longest_chain_does_not_take_the_first_way() -> None:
+    items = [item("end", after=("short", "b")), item("short"), item("a"), item("b", after=("a",))]
+    assert describe(items).critical_path == ("a", "b", "end")
 
 
 def test_no_items_have_an_empty_description() -> None:
