@@ -267,10 +267,11 @@ def test_a_commit_holds_everything_but_caches(toolbox: Toolbox, repo: Path) -> N
 
 
 def test_a_hook_of_the_project_does_not_stand_in_the_way(toolbox: Toolbox, repo: Path) -> None:
-    hook = repo / ".git" / "hooks" / "pre-commit"
-    hook.parent.mkdir(exist_ok=True)
-    hook.write_text("#!/bin/sh\nexit 1\n")
-    hook.chmod(0o755)
+    for name in ("pre-commit", "prepare-commit-msg"):
+        hook = repo / ".git" / "hooks" / name
+        hook.parent.mkdir(exist_ok=True)
+        hook.write_text("#!/bin/sh\nexit 1\n")
+        hook.chmod(0o755)
     assert toolbox.call("commit", {"message": "Work"}).startswith("committed")
 
 

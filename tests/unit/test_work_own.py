@@ -14,6 +14,7 @@ import pytest
 
 from stigmergy.coding.work.inside import own
 from stigmergy.coding.work.inside.commits import Checkout, identity
+from stigmergy.coding.work.inside.conversation import LEFT_OUT
 from stigmergy.coding.work.inside.outcome import Counted, Outcome
 from stigmergy.coding.work.inside.progress import Progress
 from stigmergy.testing.model_server import Call, Failing, Raw, Reply, Say, ScriptedModelServer
@@ -129,6 +130,11 @@ def test_a_second_answer_without_a_tool_is_a_failure(bench: Bench) -> None:
     assert outcome.summary == "Really."
 
 
+def test_only_silence_in_a_row_is_a_failure(bench: Bench) -> None:
+    outcome = bench.work([Say("Hm."), Say(calls=(LOOK,)), Say("Well."), finish()])
+    assert outcome.status == "complete"
+
+
 def test_repeating_itself_gets_a_notice_and_then_the_end(bench: Bench) -> None:
     outcome = bench.work([Say(calls=(LOOK,))])
     assert (outcome.status, outcome.error) == ("failed", "repeats itself")
@@ -192,6 +198,19 @@ def test_long_results_are_cut_in_the_middle(bench: Bench) -> None:
     (result,) = bench.results()
     assert "characters left out" in result
     assert 50_000 < len(result) < 50_100
+
+
+def test_a_long_conversation_makes_room_and_keeps_its_turns(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own, "_CONVERSATION_CHARS", 8_000)
+    for n in range(8):
+        (bench.repo / str(n)).write_text(str(n) * 1_500)
+    reads = [Say(calls=(Call("read_file", {"path": str(n)}),)) for n in range(8)]
+    assert bench.work([*reads, finish()]).status == "complete"
+    assert bench.results()[0] == LEFT_OUT
+    assert "7777" in bench.results()[-1]
+    assert bench.counted.steps == 9
 
 
 def test_without_an_address_of_a_model_it_fails_with_a_reason(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import pytest
 from stigmergy.board import JsonObject
 from stigmergy.coding.git.process import run_git
 from stigmergy.coding.git.repository import Repository
+from stigmergy.coding.sandbox.sandbox import Limits
 from stigmergy.coding.work.agent import AGENTS, AgentKind
 from stigmergy.coding.work.handoff import (
     MAX_HANDOFF_BYTES,
@@ -191,6 +192,7 @@ class Attempt:
                 ),
                 ref=_REF,
                 token=TOKEN,
+                limits=Limits(wall_s=wall_s),
                 stop=stop,
                 on_progress=listen,
             )

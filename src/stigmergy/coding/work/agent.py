@@ -8,9 +8,11 @@ speaks another protocol (ACP, say) starts an adapter that speaks this one.
 
 from __future__ import annotations
 
+import compileall
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -57,8 +59,19 @@ class InsideAgent:
     def start(self, assignment: Assignment, *, token: str | None) -> Start:
         """Isolated (-I), without site packages (-S), and without writing bytecode (-B)."""
         del assignment  # it is in task.json
+        if self.python == sys.executable and not sys.dont_write_bytecode:
+            _compile(self.program)
         env = {} if token is None else {"OPENAI_API_KEY": token}
         return Start((self.python, "-I", "-S", "-B", self.program), env)
+
+
+@cache
+def _compile(program: str) -> None:
+    """Leave bytecode beside the program, which started with -B would compile itself each time.
+
+    Not every installer does it. Where the folder cannot be written to, starts are just slower.
+    """
+    compileall.compile_dir(program, maxlevels=0, quiet=2)
 
 
 AGENTS: Final[Mapping[str, AgentKind]] = {"own": InsideAgent(), "command": InsideAgent()}

@@ -79,7 +79,7 @@ class Checkout:
         paths = staged.count(b"\0")
         if paths:
             text = message.encode(errors="replace")
-            self._git("commit", "--quiet", "--no-verify", "--file=-", stdin=text)
+            self._git("commit", "--quiet", "--file=-", stdin=text)
         return paths
 
     def facts(self) -> Facts:
