@@ -187,13 +187,17 @@ class SqliteStore:
         ]
 
     def wait(self, *, after: int, timeout_s: float) -> bool:
-        """See `Store.wait`. Woken by inotify on the write-ahead log."""
+        """See `Store.wait`. Woken by inotify when a writer lets go of the lock file.
+
+        The write-ahead log changes before its commit can be seen: whoever looks then sees nothing,
+        and sleeps through it.
+        """
 
         def ready() -> bool:
             rows = self._rows("SELECT 1 FROM events WHERE seq > ? LIMIT 1", (after,))
             return bool(rows)
 
-        names = frozenset({self._path.name, f"{self._path.name}-wal"})
+        names = frozenset({f"{self._path.name}.lock"})
         return wait_for_change(self._path.parent, names=names, timeout_s=timeout_s, ready=ready)
 
     def close(self) -> None:

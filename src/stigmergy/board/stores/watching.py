@@ -53,7 +53,7 @@ def _watch(folder: Path, names: frozenset[str]) -> Generator[Callable[[float], N
     from inotify_simple import INotify, flags
 
     inotify = INotify()
-    mask = int(flags.MODIFY | flags.CREATE | flags.MOVED_TO)
+    mask = int(flags.MODIFY | flags.CREATE | flags.MOVED_TO | flags.CLOSE_WRITE)
     inotify.add_watch(folder, mask)  # pyright: ignore[reportUnknownMemberType] - no stubs
 
     def wait(left: float) -> None:
