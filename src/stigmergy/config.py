@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     """How a branch comes onto the target."""
     target: str | None = None
     """The branch to land on; the one that is checked out if not given."""
+    allow_empty: bool | None = None
+    """Believe an agent that says complete and changed nothing; if not given, only a command over
+    each file is believed."""
     max_fixes: int = Field(default=3, ge=0)
     """Rounds of mending that one item gets before it is given up."""
     max_attempts: int = Field(default=3, ge=1)

@@ -86,6 +86,13 @@ def run(
     network: Annotated[
         bool, typer.Option("--network", help="Grant agents and gates the network.")
     ] = False,
+    allow_empty: Annotated[
+        bool | None,
+        typer.Option(
+            "--allow-empty/--no-allow-empty",
+            help="Believe an agent that changed nothing; by default only a command over --each.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, show the plan, start nothing.")
     ] = False,
@@ -123,6 +130,7 @@ def run(
         record=None if record is None else record.absolute(),
         sandbox_confine=confine,
         sandbox_network=network or None,
+        allow_empty=allow_empty,
     )
     with Repository(repo) as repository:
         prepared = preflight.prepare(

@@ -221,12 +221,17 @@ class LandingAgent:
             case Rejected(kind="no-commit") if self._has_landed_a_part(land):
                 # The rest of a partial landing turned out to be nothing.
                 self._complete(land, {"already": True})
+            case Rejected(kind="no-commit") if self._nothing_to_do(work):
+                self._complete(land, {"unchanged": True})
             case Rejected():
                 self._reject(land, work, verdict)
             case Deferred():
                 self._defer(land, verdict)
             case _:
                 assert_never(verdict)
+
+    def _nothing_to_do(self, work: Task) -> bool:
+        return self._run.spec.allow_empty and _handoff(work).status == "complete"
 
     def _accept(self, land: Task, work: Task, landed: JsonObject) -> None:
         handoff = _handoff(work)
@@ -280,7 +285,7 @@ class LandingAgent:
             "returned": rework.kind,
             "detail": rework.detail[:2000],
         }
-        if rounds(land) >= settings.max_fixes:
+        if rounds(land) >= settings.max_fixes or not self._run.spec.can_mend(rework.kind):
             error = f"given up after {rounds(land)} rounds of mending: {rework.detail}"
             self._fail(land, error, note=told)
             return

@@ -54,6 +54,7 @@ class Outcome:
             "resumed": view.resumed,
             "items": len(view.items),
             "landed": view.landed,
+            "unchanged": view.unchanged,
             "failed": view.failed,
             "landings": [asdict(landing) for landing in view.landings],
             "landings_per_hour": view.landings_per_hour(ended),
@@ -87,6 +88,8 @@ def judge(
     """
     landed, total = view.landed, len(view.items)
     done = f"{landed} of {total} items landed"
+    if view.unchanged:
+        done += f" ({view.unchanged} needed no change)"
     if out_of_budget:
         return Outcome(
             exit_code=EXIT_BUDGET,
@@ -100,4 +103,5 @@ def judge(
     if landed < total or total == 0:
         return Outcome(exit_code=EXIT_FAILED, verdict=f"{done}, {total - landed} did not")
     proof = "the target is green" if gated else "no gate was run"
-    return Outcome(exit_code=EXIT_OK, verdict=f"all {total} items landed and {proof}")
+    done = done.replace(f"{landed} of {total}", f"all {total}")
+    return Outcome(exit_code=EXIT_OK, verdict=f"{done} and {proof}")

@@ -85,6 +85,7 @@ def prepare(
         items=tuple(items),
         gate=gate,
         settings=settings,
+        allow_empty=_allow_empty(source, settings),
         created_at=now,
         label=replay_label(settings, environ),
     )
@@ -122,6 +123,13 @@ def replay_label(settings: Settings, environ: dict[str, str]) -> str:
     recording = load_recording(model.path)
     label = recording.label or model.path.name
     return f"replay: the model's words come from a recording ({label})"
+
+
+def _allow_empty(source: Source, settings: Settings) -> bool:
+    """A plain command over each file may well find nothing to do; a model that does nothing not."""
+    if settings.allow_empty is not None:
+        return settings.allow_empty
+    return source.kind == "each" and settings.agent_command is not None
 
 
 def _target(repository: Repository, wanted: str | None) -> str:

@@ -32,6 +32,19 @@ class RunSpec(BaseModel):
     gate: tuple[str, ...]
     """The gate's command; empty for none."""
     settings: Settings
+    allow_empty: bool = False
+    """An agent that says complete and changed nothing is believed: nothing was to be done."""
     created_at: float
     label: str = ""
     """Shown wherever the run is: what of it is replayed or simulated."""
+
+    def can_mend(self, reason: str) -> bool:
+        """Whether the run's agent could do better when told why its work came back.
+
+        A plain command does the same again. On another base that helps after a conflict, and
+        after nothing else, unless the command reads `{task}`, where the reason stands.
+        """
+        command = self.settings.agent_command
+        if command is None or self.settings.agent_shell or "{task}" in command:
+            return True
+        return reason == "conflict"

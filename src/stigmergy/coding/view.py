@@ -112,6 +112,11 @@ class RunView:
         return sum(item.state == "landed" for item in self.items.values())
 
     @property
+    def unchanged(self) -> int:
+        """Of those, items that needed no change."""
+        return sum(item.state == "landed" and item.commit is None for item in self.items.values())
+
+    @property
     def failed(self) -> int:
         """Items that were given up or cancelled."""
         return sum(item.state in ("failed", "cancelled") for item in self.items.values())
@@ -298,7 +303,8 @@ def _gate_ended(view: RunView, event: Event) -> str:
 
 def _landed(view: RunView, event: Event, item: ItemView) -> str:
     if not event.data.get("commit"):
-        return f"{item.key}: the target has all of it already"
+        why = "nothing to change" if event.data.get("unchanged") else "the target has it already"
+        return f"{item.key}: {why}"
     landing = Landing(
         at=event.at,
         key=item.key,
