@@ -111,7 +111,7 @@ def tokens(view: RunView) -> str:
     if missing == view.model_calls:
         return "tokens unknown"
     known = f"{amount(view.prompt_tokens)} tokens in, {amount(view.completion_tokens)} out"
-    return f"at least {known} ({plural(missing, 'call')} unknown)" if missing else known
+    return f"≥ {known} ({plural(missing, 'call')} unknown)" if missing else known
 
 
 def cost(view: RunView) -> str:
@@ -120,7 +120,7 @@ def cost(view: RunView) -> str:
     if missing == view.model_calls:
         return "cost unknown"
     if missing:
-        return f"cost unknown, at least {money(view.cost_usd)}"
+        return f"cost unknown, ≥ {money(view.cost_usd)}"
     if view.replayed_calls == view.model_calls:
         return "nothing paid"
     return f"cost {money(view.cost_usd)}"

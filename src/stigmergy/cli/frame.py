@@ -25,9 +25,13 @@ _LANDINGS: Final = 5
 _RETURNS: Final = 3
 _FIXED: Final = 6
 """Two lines of heading, the progress bar, and a line each for gate, models and speed."""
+_FACTS: Final = 3
+"""Those of them that a very small terminal goes without."""
 _GAPS: Final = 3
 _LABEL_WIDTH: Final = 9
 _WIDE: Final = 100
+_ELASTIC: Final = {"doing": 3, "item": 2}
+"""Columns that take what is left, or give way; their texts are cut."""
 _STATE_STYLE: Final = {"coding": "cyan", "fixing": "yellow"}
 
 
@@ -71,10 +75,11 @@ def frame(view: RunView, *, now: float, width: int, height: int) -> RenderableTy
     if room.agents:
         parts.append(_agents(view, busy, idle, now=now, width=width, rows=room.agents))
     parts += gap
-    parts.append(_facts(view, now))
+    if height > fixed - _FACTS:
+        parts.append(_facts(view, now, rows=height - (fixed - _FACTS)))
     if room.landings or room.returns:
         parts += [*gap, _history(view, room, now)]
-    return Group(*parts[-height:] if height < fixed else parts)
+    return Group(*parts[:height])
 
 
 def _heading(view: RunView, now: float) -> list[RenderableType]:
@@ -117,23 +122,23 @@ def _agents(
     rows: int,
 ) -> RenderableType:
     if not busy:
-        return Text(f"{idle} agents, all idle" if idle else "no agents yet", style="dim")
+        return _cut(Text(f"{idle} agents, all idle" if idle else "no agents yet", style="dim"))
     shown = busy if len(busy) + 1 + bool(idle) <= rows else busy[: max(0, rows - 2)]
     table = Table.grid(padding=(0, 2, 0, 0), expand=True)
     wide = width >= _WIDE
     for name in ("agent", "task", "state", *(["item"] if wide else []), "doing", "for"):
         table.add_column(
             name,
-            no_wrap=True,
+            no_wrap=name not in _ELASTIC,
             overflow="ellipsis",
-            ratio={"doing": 3, "item": 2}.get(name),
+            ratio=_ELASTIC.get(name),
             justify="right" if name == "for" else "left",
         )
     table.add_row(*(Text(str(column.header), style="dim") for column in table.columns))
     for agent in shown:
         table.add_row(*_agent_row(view, agent, now=now, wide=wide))
     rest = _rest(len(busy) - len(shown), idle)
-    return Group(table, Text(rest, style="dim")) if rest else table
+    return Group(table, _cut(Text(rest, style="dim"))) if rest else table
 
 
 def _agent_row(view: RunView, agent: AgentView, *, now: float, wide: bool) -> Iterable[Text]:
@@ -155,23 +160,31 @@ def _rest(hidden: int, idle: int) -> str:
     return f"… and {', '.join(parts)}" if parts else ""
 
 
-def _facts(view: RunView, now: float) -> RenderableType:
-    table = _labelled()
-    gate = Text()
-    if view.gating:
-        names = ", ".join(name.removesuffix(".land") for name in view.gating)
-        gate.append(f"proves {clean(names)} for {duration(now - view.gate_since)}", style="cyan")
-        gate.append(" · ")
-    gate.append(figures.gate(view))
-    if view.target_green is False:
-        gate.append(" · the target is RED", style="bold red")
-    table.add_row("gate", _cut(gate))
+def _facts(view: RunView, now: float, *, rows: int) -> RenderableType:
     models = [figures.calls(view)]
     if view.model_calls:
-        models += [figures.tokens(view), figures.cost(view)]
-    table.add_row("models", _cut(Text(" · ".join(models))))
-    table.add_row("speed", _cut(Text(figures.rate(view, now))))
+        models += [figures.cost(view), figures.tokens(view)]
+    facts = [
+        ("gate", _gate(view, now)),
+        ("models", Text(" · ".join(models))),
+        ("speed", Text(figures.rate(view, now))),
+    ]
+    table = _labelled()
+    for label, text in facts[:rows]:
+        table.add_row(label, _cut(text))
     return table
+
+
+def _gate(view: RunView, now: float) -> Text:
+    text = Text()
+    if view.target_green is False:
+        text.append("the target is RED · ", style="bold red")
+    if view.gating:
+        names = ", ".join(name.removesuffix(".land") for name in view.gating)
+        text.append(f"{clean(names)} for {duration(now - view.gate_since)}", style="cyan")
+        text.append(" · ")
+    text.append(figures.gate(view))
+    return text
 
 
 def _history(view: RunView, room: Room, now: float) -> RenderableType:

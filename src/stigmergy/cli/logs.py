@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -98,12 +99,27 @@ def _picker(name: str, journal: Journal, board: TaskBoard) -> Picks:
     agents = {event.agent_id for event in journal.events if event.agent_id}
     wanted = {agent for agent in agents if name in (agent, short_agent(agent))}
     if wanted:
-        return lambda event: event.agent_id in wanted
+        return _OfAgents(wanted)
     known = sorted({short_agent(agent) for agent in agents} | journal.view.items.keys())
     raise NotFoundError(
         f"run {journal.directory.run_id} has no agent, item or task {name!r}; "
         f"it has {clean(', '.join(known[:20])) or 'none yet'}"
     )
+
+
+class _OfAgents:
+    """What agents did, in the journal's order; a model's call is of whoever holds its task."""
+
+    def __init__(self, agents: AbstractSet[str]) -> None:
+        self._agents = agents
+        self._holders: dict[str, str] = {}
+
+    def __call__(self, event: Event) -> bool:
+        if event.kind == "claimed":
+            self._holders[event.task_id] = event.agent_id
+        if event.kind == "model_call":
+            return self._holders.get(event.task_id) in self._agents
+        return event.agent_id in self._agents
 
 
 def _is_of_item(event: Event, key: str) -> bool:

@@ -145,8 +145,9 @@ def _items(journal: Journal, waits: Mapping[str, str], *, now: float) -> Table:
     for heading in ("item", "state"):
         table.add_column(heading, no_wrap=True)
     table.add_column("back", justify="right", no_wrap=True)
-    table.add_column("waits for / came to", overflow="ellipsis", no_wrap=True, ratio=1)
-    table.add_column("what", overflow="ellipsis", no_wrap=True, ratio=1)
+    # Columns that may wrap are the ones that shrink; their texts are cut, not wrapped.
+    table.add_column("waits for / came to", ratio=1)
+    table.add_column("what", ratio=1)
     for item in journal.view.items.values():
         table.add_row(
             data(item.key, "bold"),
@@ -170,7 +171,7 @@ def _came_to(item: ItemView, now: float) -> str:
 def _agents(journal: Journal, *, now: float) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for heading in ("agent", "task", "for", "doing"):
-        table.add_column(heading, overflow="ellipsis", no_wrap=True)
+        table.add_column(heading, no_wrap=heading != "doing")
     gone = journal.state == "crashed"
     for agent in figures.agents_at_work(journal.view):
         table.add_row(
@@ -184,7 +185,7 @@ def _agents(journal: Journal, *, now: float) -> Table:
 
 def _last_lines(journal: Journal) -> list[Text]:
     return [
-        Text.assemble((clock_time(at), "dim"), " ", clean(line))
+        Text.assemble((clock_time(at), "dim"), " ", clean(line), no_wrap=True, overflow="ellipsis")
         for at, line in journal.lines[-_LAST_LINES:]
     ]
 
@@ -222,7 +223,7 @@ def _show_runs(state: StateFolder, console: Console, *, as_json: bool) -> None:
         return
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for heading in ("run", "started", "state", "items", "verdict"):
-        table.add_column(heading, overflow="ellipsis", no_wrap=True)
+        table.add_column(heading, no_wrap=heading != "verdict")
     for row in rows:
         started = row["started_at"]
         table.add_row(
