@@ -88,7 +88,8 @@ def _absorb_edited(tx: FolderTransaction, edited: Mapping[str, Edited]) -> None:
         for name, reason in rejected.items():
             del accepted[name]
             _reject(tx, edited[name], reason)
-    for task in accepted.values():
+    # A folder has no order; whoever finds the same files posts them in the same one.
+    for task in sorted(accepted.values(), key=lambda task: (task.created_at, task.task_id)):
         _accept(tx, task, tx.get(task.task_id), accepted)
     for task in accepted.values():
         tell_dependents(tx, task)
