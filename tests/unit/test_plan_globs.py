@@ -44,7 +44,7 @@ def test_a_pattern_means_what_git_says(pattern: str, repository: Path) -> None:
     [
         ("src", "src/a.py"), ("src/*.py", "src/a*"), ("**/a.py", "src/core"), ("*a*", "*b*"),
         ("src/**", "src/**/x"), ("a?c", "*b*"), ("**", "x"), ("a[1].py", "a[1].py"),
-        ("a*b*c", "*x*c"),
+        ("a*b*c", "*x*c"), ("a", "a/**/a"),
     ],
 )  # fmt: skip
 def test_patterns_that_can_mean_one_path_overlap(one: str, other: str) -> None:

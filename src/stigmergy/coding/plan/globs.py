@@ -117,7 +117,7 @@ def _meet(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
     if not one or not other:
         return all(segment == _ANY for segment in (*one, *other))
     if one[0] == _ANY:
-        return _meet(one[1:], other) or (other[0] != _ANY and _meet(one, other[1:]))
+        return _meet(one[1:], other) or _meet(one, other[1:])
     if other[0] == _ANY:
         return _meet(other, one)
     return _segments_meet(one[0], other[0]) and _meet(one[1:], other[1:])
