@@ -132,6 +132,13 @@ def test_gate_runs_are_counted_and_timed(board: TaskBoard) -> None:
     assert (view.gating, view.gate_runs, view.gate_red, view.gate_s) == ((), 1, 1, 2.0)
 
 
+def test_a_gate_that_was_stopped_is_neither_green_nor_red(board: TaskBoard) -> None:
+    board.record("gate_started", data={"task_ids": ["F01.land"]})
+    board.record("gate_ended", data={"green": None, "duration_s": 0.1, "reason": None})
+    view = view_of(board)
+    assert (view.gating, view.gate_runs, view.gate_red) == ((), 0, 0)
+
+
 def test_the_fold_in_pieces_is_the_fold_at_once(board: TaskBoard) -> None:
     code(board)
     board.complete(claim(board, TaskType.LAND, "q"), {}, note=LANDED)

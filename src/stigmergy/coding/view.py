@@ -293,6 +293,8 @@ def _gate_started(view: RunView, event: Event) -> str:
 def _gate_ended(view: RunView, event: Event) -> str:
     names = ", ".join(_key(name) for name in view.gating) or "the target"
     view.gating = ()
+    if event.data.get("green") is None:
+        return f"gate stopped, no verdict: {names}"
     view.gate_runs += 1
     view.gate_s += _number(event, "duration_s")
     if event.data.get("green"):
