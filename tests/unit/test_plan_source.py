@@ -15,7 +15,7 @@ from stigmergy.coding.plan.request import (
 from stigmergy.coding.plan.scratchpad import Scratchpad
 from stigmergy.coding.plan.source import (
     End,
-    FeaturesSource,
+    ListSource,
     ObjectiveSource,
     PlannerState,
     Sprint,
@@ -77,14 +77,14 @@ def keys(sprint: Sprint) -> list[str]:
 
 
 def test_a_list_is_given_once_and_ends() -> None:
-    listed = FeaturesSource(items("A", "B"))
+    listed = ListSource(items("A", "B"))
     first = listed.next_items(progress())
     assert (keys(first), first.end) == (["A", "B"], End.DONE)
     assert keys(listed.next_items(progress("A", landed=("B",)))) == []
 
 
 def test_after_a_crash_only_what_is_missing_is_given() -> None:
-    assert keys(FeaturesSource(items("A", "B")).next_items(progress("A"))) == ["B"]
+    assert keys(ListSource(items("A", "B")).next_items(progress("A"))) == ["B"]
 
 
 def test_a_planner_is_asked_again_after_enough_items_ended() -> None:

@@ -14,8 +14,7 @@ from stigmergy.coding.context import RunContext
 from stigmergy.coding.models_in_run import RunModels
 from stigmergy.coding.plan.policy import Ceilings, ItemOutcome, Progress
 from stigmergy.coding.plan.source import (
-    EachSource,
-    FeaturesSource,
+    ListSource,
     ObjectiveSource,
     PlannerState,
     PlanSource,
@@ -72,10 +71,8 @@ class Planning:
 
     def _open_source(self) -> PlanSource:
         spec = self._run.spec
-        if spec.source == "features":
-            return FeaturesSource(spec.items)
-        if spec.source == "each":
-            return EachSource(spec.items)
+        if spec.source != "objective":
+            return ListSource(spec.items)
         if self._models is None:
             raise UsageError("an objective needs a model that plans: give --model")
         # pydantic-ai takes a second to import, which only a planner is worth.

@@ -28,9 +28,8 @@ from stigmergy.coding.plan.workitem import WorkItem
 from stigmergy.errors import TransientError
 
 __all__ = [
-    "EachSource",
     "End",
-    "FeaturesSource",
+    "ListSource",
     "ObjectiveSource",
     "PlanSource",
     "PlannerState",
@@ -74,8 +73,8 @@ class PlanSource(Protocol):
         ...
 
 
-class _ListSource:
-    """Items that are all known beforehand."""
+class ListSource:
+    """Items that are all known beforehand: of a features file, or one for each path."""
 
     def __init__(self, items: Sequence[WorkItem]) -> None:
         self._items = tuple(items)
@@ -84,14 +83,6 @@ class _ListSource:
         """Those that are not on the board yet, and the end."""
         missing = tuple(item for item in self._items if item.key not in progress.known)
         return Sprint(items=missing, end=End.DONE)
-
-
-class FeaturesSource(_ListSource):
-    """The items of a features file (`read_features`)."""
-
-
-class EachSource(_ListSource):
-    """One item for each file (`items_for_each`)."""
 
 
 class PlannerState(BaseModel):
