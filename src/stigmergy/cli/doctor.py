@@ -32,8 +32,9 @@ def doctor(
 ) -> None:
     """Check this machine and this repository, and say what to do about what is missing.
 
-    Starts nothing and changes nothing. Ends with 0 when runs are possible here, with 1 when
-    something that every run needs is missing. Of keys only the names are shown.
+    Starts nothing and changes nothing. Ends with 0 when runs are possible here,
+    and with 1 when something that every run needs is missing. Of keys only the
+    names are shown.
 
     [bold]Example[/bold]
 

@@ -19,7 +19,7 @@ from stigmergy.coding.view import RunView
 
 __all__ = ["Display", "LiveDisplay", "make_display"]
 
-_FRAME_S: Final = 1 / 8
+_FRAME_S: Final = 1 / 5
 
 
 class Display(Protocol):
@@ -46,7 +46,7 @@ class Display(Protocol):
 class LiveDisplay:
     """A table that follows the run; what happened scrolls by above it.
 
-    It draws when it is told of something, at most eight times a second, and has no thread of its
+    It draws when it is told of something, at most five times a second, and has no thread of its
     own: the view belongs to the caller, who may change it between calls.
     """
 

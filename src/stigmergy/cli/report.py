@@ -33,8 +33,8 @@ def report(
 ) -> None:
     """Report on a run: what landed, what came back and how it was mended, what it took.
 
-    Every figure was measured by the run; what is not known is called unknown. A run that has not
-    ended is reported as far as it came.
+    Every figure was measured by the run; what is not known is called unknown.
+    A run that has not ended is reported as far as it came.
 
     [bold]Examples[/bold]
 

@@ -59,7 +59,8 @@ def status(
 ) -> None:
     """Show where a run stands: who is at work, what has landed, what each item waits for.
 
-    Works from another terminal while the run goes on, and for runs that ended or crashed.
+    Works from another terminal while the run goes on, and for runs that ended
+    or crashed.
 
     [bold]Examples[/bold]
 
