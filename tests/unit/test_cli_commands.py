@@ -423,12 +423,12 @@ def test_report_keeps_apart_what_each_model_took(place: Place) -> None:
         script.begin()
         script.plan("F01", "One")
         work = script.claim("agent-1", TaskType.CODE)
-        script.call(work, prompt_tokens=10, completion_tokens=1, cost_usd=1.5)
-        script.call(
-            work, model="m2", prompt_tokens=5, completion_tokens=2, cost_usd=0.0, replayed=True
-        )
+        told = {"prompt_tokens": 10, "completion_tokens": 1}
+        script.call(work, cost_usd=1.5, **told)
+        script.call(work, model="m2", provider=None, cost_usd=0.0, replayed=True, **told)
     models = json.loads(place.stig("report", "--json"))["models"]
-    assert [(m["model"], m["replayed"], m["cost_usd"]) for m in models] == [
-        ("m1", 0, 1.5),
-        ("m2", 1, 0.0),
+    assert [(m["model"], m["provider"], m["replayed"], m["cost_usd"]) for m in models] == [
+        ("m1", "p1", 0, 1.5),
+        ("m2", "recording", 1, 0.0),
     ]
+    assert "nothing paid" in place.stig("report")

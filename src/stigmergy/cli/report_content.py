@@ -143,7 +143,8 @@ def _models(events: Iterable[Event]) -> Iterable[ModelUse]:
         if event.kind != "model_call":
             continue
         model = str(event.data.get("model") or "unknown")
-        provider = str(event.data.get("provider") or "unknown")
+        nobody = "recording" if event.data.get("replayed") else "unknown"
+        provider = str(event.data.get("provider") or nobody)
         use = uses.setdefault((model, provider), ModelUse(model=model, provider=provider))
         _count(use, event)
     return uses.values()

@@ -76,7 +76,7 @@ def models_cells(use: ModelUse) -> list[str]:
         amount(use.failed),
         usage + amount(use.prompt_tokens),
         usage + amount(use.completion_tokens),
-        price + money(use.cost_usd),
+        "nothing paid" if use.replayed == use.calls else price + money(use.cost_usd),
     ]
 
 
@@ -124,6 +124,7 @@ def _table(*columns: str, right: tuple[str, ...] = (), fold: str = "") -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     for name in columns:
         justify = "right" if name in right else "left"
+        # The one column that may wrap is the one that gives way.
         table.add_column(name, justify=justify, no_wrap=name != fold, overflow="fold")
     return table
 
@@ -138,7 +139,7 @@ def _landings(told: Told) -> Table:
             data(landing.commit[:10], "cyan"),
             amount(landing.batch_size),
             "none" if landing.gate_s is None else duration(landing.gate_s),
-            Text(first_line(item.description if item else "")),
+            data(first_line(item.description if item else "")),
         )
     return table
 
