@@ -23,6 +23,7 @@ from stigmergy.config import Settings
 from stigmergy.errors import UsageError
 from stigmergy.models import ReplayModel, gateway_config, load_recording, parse_model
 from stigmergy.models.providers import open_provider
+from stigmergy.models.reach import check_reachable
 
 __all__ = ["Prepared", "Source", "agent_of", "prepare", "replay_label"]
 
@@ -153,7 +154,7 @@ def _check_model(settings: Settings, environ: dict[str, str]) -> None:
     if config.replay is not None:
         load_recording(config.replay)
     for provider in config.providers:
-        open_provider(provider, environ=environ)  # for its key
+        check_reachable(open_provider(provider, environ=environ))
 
 
 def _items(
