@@ -58,8 +58,7 @@ class Relay:
 
     def _accept(self) -> None:
         try:
-            # All that `_socket` offers, and its stub does not know it.
-            fd: int = self._listener._accept()[0]  # type: ignore[attr-defined] # noqa: SLF001
+            fd = _accept(self._listener)
         except OSError:
             return  # the caller gave up, or we are out of descriptors; it will try again
         inner = _Half(_socket.socket(fileno=fd))
@@ -97,6 +96,11 @@ class Relay:
                 self._poll.unregister(each.fd)
             del self._halves[each.fd]
             each.socket.close()
+
+
+def _accept(listener: _socket.socket) -> int:
+    # All that `_socket` offers, and its stub does not know it.
+    return listener._accept()[0]  # type: ignore[attr-defined] # noqa: SLF001
 
 
 class _Half:

@@ -1,0 +1,199 @@
+"""A sandbox's `.git` is an attacker's: nothing in it runs, leads outside or corrupts ours."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from hashlib import sha1
+from pathlib import Path
+
+import pytest
+
+from stigmergy.coding.sandbox.local import LocalSandboxes
+from stigmergy.coding.sandbox.sandbox import Sandbox, SandboxSettings
+from stigmergy.errors import CorruptError
+from stigmergy.testing.sandboxes import COMMIT, commit_all, git, shell
+
+REF = "refs/stigmergy/test/T1"
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    root = tmp_path / "repository"
+    root.mkdir()
+    git(root, "init", "--quiet", "--initial-branch=main")
+    (root / "file").write_text("text\n")
+    commit_all(root)
+    return root
+
+
+@pytest.fixture(params=["worktree", pytest.param("overlay", marks=pytest.mark.needs_overlay)])
+def factory(
+    repository: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[LocalSandboxes]:
+    # Unconfined, so that the attacks are not stopped before they reach what is tested here.
+    settings = SandboxSettings(view=request.param, confine="none")
+    with LocalSandboxes(repository, tmp_path / "state", settings) as factory:
+        yield factory
+
+
+@pytest.fixture
+def sandbox(factory: LocalSandboxes, repository: Path) -> Sandbox:
+    return factory.open("T1", git(repository, "rev-parse", "HEAD"))
+
+
+def loose(kind: str, content: bytes) -> tuple[str, bytes]:
+    data = f"{kind} {len(content)}\0".encode() + content
+    return sha1(data).hexdigest(), zlib.compress(data)
+
+
+def plant(sandbox: Sandbox, kind: str, content: bytes, *, name: str | None = None) -> str:
+    oid, data = loose(kind, content)
+    oid = name or oid
+    sandbox.write_file(f"repo/.git/objects/{oid[:2]}/{oid[2:]}", data)
+    return oid
+
+
+def commit_of(tree: str, parent: str) -> bytes:
+    who = "A <a@example.invalid> 1 +0000"
+    return f"tree {tree}\nparent {parent}\nauthor {who}\ncommitter {who}\n\nx\n".encode()
+
+
+def set_head(sandbox: Sandbox, oid: str) -> None:
+    sandbox.write_file("repo/.git/HEAD", oid.encode())
+
+
+def test_no_setting_hook_or_attribute_of_the_sandbox_runs_on_the_host(
+    sandbox: Sandbox, factory: LocalSandboxes, repository: Path, tmp_path: Path
+) -> None:
+    ran = tmp_path / "ran"
+    evil = tmp_path / "evil"
+    evil.write_text(f"#!/bin/sh\ntouch {ran}\n")
+    evil.chmod(0o755)
+    settings = (
+        "core.fsmonitor",
+        "core.sshCommand",
+        "core.editor",
+        "core.pager",
+        "core.gitProxy",
+        "core.alternateRefsCommand",
+        "uploadpack.packObjectsHook",
+        "filter.evil.smudge",
+        "filter.evil.clean",
+        "filter.evil.process",
+        "diff.external",
+        "gpg.program",
+    )
+    shell(sandbox, f"echo 2 >> file; {COMMIT}")
+    shell(sandbox, "; ".join(f"git config {name} {evil}" for name in settings))
+    shell(
+        sandbox,
+        f"mkdir -p .git/hooks; for h in post-checkout reference-transaction update pre-receive"
+        f" post-index-change; do cp {evil} .git/hooks/$h; done; git config core.hooksPath .git/hooks;"
+        f"echo '* filter=evil diff=evil' | tee .gitattributes > .git/info/attributes",
+    )
+    ran.unlink(missing_ok=True)
+    assert sandbox.export(REF) == git(repository, "rev-parse", REF)
+    sandbox.close()
+    factory.open("T2", git(repository, "rev-parse", "main")).close()
+    assert not ran.exists()
+
+
+def test_objects_behind_links_and_alternates_do_not_come_in(
+    sandbox: Sandbox, repository: Path, tmp_path: Path
+) -> None:
+    private = tmp_path / "private"
+    private.mkdir()
+    git(private, "init", "--quiet")
+    (private / "secret").write_text("secret\n")
+    commit_all(private)
+    secret = git(private, "rev-parse", "HEAD:secret")
+    objects = private / ".git" / "objects"
+    base = sandbox.base
+    tree = plant(sandbox, "tree", b"100644 stolen\0" + bytes.fromhex(secret))
+    head = plant(sandbox, "commit", commit_of(tree, base))
+    set_head(sandbox, head)
+    shard, rest = secret[:2], secret[2:]
+    for attack in (
+        f"echo {objects} >> .git/objects/info/alternates",
+        f"mkdir -p .git/objects/{shard}; ln -s {objects}/{shard}/{rest} .git/objects/{shard}/",
+        f"rm -r .git/objects/{shard}; ln -s {objects}/{shard} .git/objects/",
+        f"rm -r .git/objects/pack; ln -s {objects}/pack .git/objects/pack",
+        f"mv .git/objects .git/o; ln -s {objects} .git/objects",
+        f"mv .git .g; ln -s {private}/.git .git",
+        f"rm .git; echo 'gitdir: {private}/.git' > .git",
+    ):
+        shell(sandbox, attack)
+        with pytest.raises(CorruptError):
+            sandbox.export(REF)
+    assert git(repository, "for-each-ref", "refs/stigmergy") == ""
+    with pytest.raises(Exception, match="returned non-zero"):
+        git(repository, "cat-file", "-e", secret)
+
+
+@pytest.mark.parametrize(
+    "name", [b".git", b"..", b"a/b", b".GIT", b"git~1", ".g\u200cit".encode()], ids=repr
+)
+def test_a_tree_with_a_dangerous_name_is_refused(
+    sandbox: Sandbox, repository: Path, name: bytes
+) -> None:
+    blob = plant(sandbox, "blob", b"[core]\n")
+    inner = plant(sandbox, "tree", b"100644 config\0" + bytes.fromhex(blob))
+    tree = plant(sandbox, "tree", b"40000 " + name + b"\0" + bytes.fromhex(inner))
+    set_head(sandbox, plant(sandbox, "commit", commit_of(tree, sandbox.base)))
+    with pytest.raises(CorruptError):
+        sandbox.export(REF)
+    assert git(repository, "for-each-ref", "refs/stigmergy") == ""
+
+
+def test_broken_objects_are_refused(sandbox: Sandbox, repository: Path) -> None:
+    base_tree = git(repository, "rev-parse", f"{sandbox.base}^{{tree}}")
+    missing = plant(sandbox, "commit", commit_of("1" * 40, sandbox.base))
+    file = git(repository, "rev-parse", "main:file")
+    blob_as_tree = plant(sandbox, "commit", commit_of(file, sandbox.base))
+    lying = plant(sandbox, "commit", commit_of(base_tree, sandbox.base), name="ab" * 20)
+    not_a_commit = plant(sandbox, "commit", b"tree nonsense\n\n")
+    blob = plant(sandbox, "blob", b"x")
+    broken = "cd" * 20
+    sandbox.write_file(f"repo/.git/objects/{broken[:2]}/{broken[2:]}", b"not zlib")
+    bomb = "ef" * 20
+    sandbox.write_file(
+        f"repo/.git/objects/{bomb[:2]}/{bomb[2:]}", zlib.compress(b"blob 99\0" + bytes(1 << 22))
+    )
+    for head in (missing, blob_as_tree, lying, not_a_commit, blob, broken, bomb, "9" * 40):
+        set_head(sandbox, head)
+        with pytest.raises(CorruptError):
+            sandbox.export(REF)
+    assert git(repository, "for-each-ref", "refs/stigmergy") == ""
+    git(repository, "fsck", "--strict")
+
+
+def test_packs_are_indexed_anew_and_checked(sandbox: Sandbox, repository: Path) -> None:
+    shell(sandbox, f"echo 2 >> file; {COMMIT}; git repack -q -a -d -l")
+    shell(sandbox, "cd .git/objects/pack; chmod u+w *; for f in *.idx; do echo garbage > $f; done")
+    assert sandbox.export(REF) == git(repository, "rev-parse", REF)
+
+
+def test_a_damaged_pack_is_refused(sandbox: Sandbox, repository: Path) -> None:
+    shell(
+        sandbox, f"echo 2 >> file; {COMMIT}; git repack -q -a -d -l; chmod u+w .git/objects/pack/*"
+    )
+    damage = "printf XXXX | dd of=$f bs=1 seek=40 conv=notrunc status=none"
+    shell(sandbox, f"for f in .git/objects/pack/*.pack; do {damage}; done")
+    with pytest.raises(CorruptError):
+        sandbox.export(REF)
+    assert git(repository, "for-each-ref", "refs/stigmergy") == ""
+
+
+def test_pipes_and_devices_in_place_of_objects_do_not_make_us_wait(
+    sandbox: Sandbox, repository: Path
+) -> None:
+    oid = "12" * 20
+    shell(sandbox, f"mkdir -p .git/objects/12; mkfifo .git/objects/12/{oid[2:]}; rm -f .git/HEAD")
+    set_head(sandbox, oid)
+    with pytest.raises(CorruptError):
+        sandbox.export(REF)
+    shell(sandbox, "rm .git/HEAD; mkfifo .git/HEAD")
+    with pytest.raises(CorruptError):
+        sandbox.export(REF)
+    assert git(repository, "for-each-ref", "refs/stigmergy") == ""
