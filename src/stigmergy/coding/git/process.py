@@ -61,6 +61,7 @@ _INHERITED = (
     "GIT_DIFF_OPTS",
     "GIT_REFLOG_ACTION",
 )
+_SECRET = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
 _SETTINGS = {
     "LC_ALL": "C",
     "GIT_TERMINAL_PROMPT": "0",
@@ -102,8 +103,15 @@ def git_argv(args: Sequence[str]) -> list[str]:
 
 
 def git_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment, made safe for git."""
-    environment = {name: value for name, value in os.environ.items() if name not in _INHERITED}
+    """This process's environment, made safe for git.
+
+    Without keys and tokens: git runs filters and merge drivers of the user's, and needs none.
+    """
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _INHERITED and not name.endswith(_SECRET)
+    }
     return environment | _SETTINGS | dict(extra or {})
 
 
