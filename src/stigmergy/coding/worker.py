@@ -17,9 +17,10 @@ from stigmergy.board import JsonObject, Task
 from stigmergy.coding.context import RunContext
 from stigmergy.coding.sandbox.sandbox import Limits, SandboxFactory
 from stigmergy.coding.tasks import WORK_TYPES
-from stigmergy.coding.work.handoff import AgentSpec, Assignment
+from stigmergy.coding.work.handoff import AgentSpec, Assignment, Handoff
 from stigmergy.coding.work.runner import AttemptFailedError, TaskRunner, WorkResult
 from stigmergy.errors import LostLeaseError, StigmergyError, TransientError
+from stigmergy.models.redaction import Redactor
 
 __all__ = ["Tokens", "Worker"]
 
@@ -53,6 +54,8 @@ class Worker:
     tokens: Tokens | None = None
     """None where the agent needs no model."""
     _told: int = field(default=0, init=False)
+    _secrets: Redactor = field(default_factory=Redactor, init=False)
+    """An agent may print its token, which has no business on the board."""
 
     def work(self) -> None:
         """Take tasks until the run stops."""
@@ -97,7 +100,7 @@ class Worker:
             if self.run.stop.is_set():
                 board.release(task, reason="the run was stopped")
             else:
-                board.fail(task, str(failure), retry=True)
+                board.fail(task, self._secrets.text(str(failure)), retry=True)
         except StigmergyError as error:
             # Of the sandbox or the board itself: a full disk, a git that does not answer.
             board.fail(task, f"{type(error).__name__}: {error}", retry=True)
@@ -105,7 +108,7 @@ class Worker:
             self._report(task, base, work)
 
     def _report(self, task: Task, base: str, work: WorkResult) -> None:
-        handoff = work.handoff
+        handoff = Handoff.model_validate(self._secrets.json(work.handoff.model_dump(mode="json")))
         if handoff.status in ("complete", "partial"):
             result: JsonObject = {
                 "base": base,
@@ -145,6 +148,7 @@ class Worker:
             yield None
             return
         token = self.tokens.issue(task.task_id)
+        self._secrets = Redactor([token])
         try:
             yield token
         finally:
@@ -180,7 +184,7 @@ class Worker:
                 "progress",
                 task_id=task.task_id,
                 agent_id=self.run.agent_id(self.name),
-                data=line,
+                data=self._secrets.json(line),
             )
 
 
