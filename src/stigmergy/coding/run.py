@@ -87,7 +87,7 @@ def resume(state: StateFolder, directory: RunDirectory, *, stop: Stop, watch: Wa
     spec = directory.read_spec()
     if directory.report.exists():
         raise UsageError(
-            f"run {directory.run_id} has ended: see `stig report`, and start another with `stig run`"
+            f"run {directory.run_id} has ended: `stig report` shows it, `stig run` starts another"
         )
     with (
         Repository(spec.repository) as repository,
