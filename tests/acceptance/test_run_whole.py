@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
+from stigmergy.board import TaskBoard
 from stigmergy.coding.preflight import Source
+from stigmergy.coding.rundir import StateFolder
 from stigmergy.errors import UsageError
 from stigmergy.swarm import Stop
 from stigmergy.testing.runs import (
@@ -303,7 +303,7 @@ def test_a_second_run_is_refused_and_the_first_is_unharmed(repository: Path) -> 
 
     def start_another(line: str) -> None:
         if not refused and line.startswith("landed F01"):
-            with pytest.raises(UsageError, match="has a run already: run .* \\(process") as found:
+            with pytest.raises(UsageError, match=r"has a run already: run .* \(process") as found:
                 run_items(repository, [item("G01", "g.txt")], **SHELL)
             refused.append(str(found.value))
 
@@ -462,20 +462,7 @@ def test_a_run_that_has_ended_is_not_resumed(repository: Path) -> None:
         resume_run(repository)
 
 
-def stig(repository: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "stigmergy.cli.app", *args],
-        cwd=repository,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"COLUMNS": "200"},
-    )
-
-
 def test_cancelling_an_item_stops_its_agent_and_fails_what_waits(repository: Path) -> None:
-    from stigmergy.board import TaskBoard
-    from stigmergy.coding.rundir import StateFolder
-
     agent = 'if [ "$STIG_PATH" = slow.txt ]; then sleep 600; fi; echo x > "$STIG_PATH"'
 
     def cancel(line: str) -> None:
