@@ -134,9 +134,8 @@ def main() -> None:
         found = [bench(Path(made), files, chosen.rounds, settings) for files in chosen.files]
     if len(found) > 1:
         (small, small_whole), *_, (large, large_whole) = found
-        print(
-            f"\nmost files / fewest: open {large / small:.2f}, whole {large_whole / small_whole:.2f}"
-        )
+        whole = large_whole / small_whole
+        print(f"\nmost files / fewest: open {large / small:.2f}, whole {whole:.2f}")
 
 
 if __name__ == "__main__":

@@ -89,7 +89,8 @@ def test_no_setting_hook_or_attribute_of_the_sandbox_runs_on_the_host(
     shell(
         sandbox,
         f"mkdir -p .git/hooks; for h in post-checkout reference-transaction update pre-receive"
-        f" post-index-change; do cp {evil} .git/hooks/$h; done; git config core.hooksPath .git/hooks;"
+        f" post-index-change; do cp {evil} .git/hooks/$h; done;"
+        "git config core.hooksPath .git/hooks;"
         f"echo '* filter=evil diff=evil' | tee .gitattributes > .git/info/attributes",
     )
     ran.unlink(missing_ok=True)

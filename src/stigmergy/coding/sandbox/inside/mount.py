@@ -21,15 +21,12 @@ _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000
 _MS_REC_PRIVATE = 0x4000 | 0x40000
 _MS_NOSUID_NODEV = 0x2 | 0x4
-_PR_SET_PDEATHSIG = 1
-_SIGKILL = 9
 
 
 def main(arguments: list[str]) -> None:
     """`STATE LOWER UPPER WORK TARGET PROGRAM…`; all folders are relative to STATE."""
     state, lower, upper, work, target, *program = arguments
     libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL)
     try:
         _own_namespace(libc)
         # Relative names keep the option string short: the kernel takes one page of it.
