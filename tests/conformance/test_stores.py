@@ -35,7 +35,16 @@ class TestSqliteStore(SharedStoreContract):
         return lambda clock: SqliteStore(tmp_path / "no" / "such" / "board.db", clock=clock)
 
 
-PARTS = {"byhand", "index", "journal", "locking", "progress", "taskfiles", "watching"}
+PARTS = {
+    "byhand",
+    "filestransaction",
+    "index",
+    "journal",
+    "locking",
+    "progress",
+    "taskfiles",
+    "watching",
+}
 """Modules beside the stores that stores are made of."""
 
 
