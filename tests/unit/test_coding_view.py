@@ -85,10 +85,13 @@ def test_a_part_that_landed_counts_as_a_landing_but_not_as_the_item(board: TaskB
 def test_an_agent_shows_what_it_does_and_is_idle_afterwards(board: TaskBoard) -> None:
     task = claim(board, TaskType.CODE)
     board.record(
-        "progress", task_id="F01", agent_id="r1/agent-1", data={"brief": "writes sheet/refs.py"}
+        "progress",
+        task_id="F01",
+        agent_id="r1/agent-1",
+        data={"kind": "tool", "name": "write_file", "brief": "sheet/refs.py"},
     )
     agent = view_of(board).agents["r1/agent-1"]
-    assert (agent.task_id, agent.doing) == ("F01", "writes sheet/refs.py")
+    assert (agent.task_id, agent.doing) == ("F01", "write_file sheet/refs.py")
     board.fail(task, "crashed")
     view = view_of(board)
     assert view.agents["r1/agent-1"].task_id is None

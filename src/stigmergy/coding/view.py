@@ -221,8 +221,22 @@ def _claimed(view: RunView, event: Event) -> str | None:
 
 
 def _progress(view: RunView, event: Event) -> None:
-    if agent := view.agents.get(event.agent_id):
-        agent.doing = _text(event, "brief") or agent.doing
+    agent = view.agents.get(event.agent_id)
+    if agent is None or agent.task_id != event.task_id:
+        return
+    match event.data.get("kind"):
+        case "tool":
+            agent.doing = f"{_text(event, 'name')} {_text(event, 'brief')}".strip()
+        case "step":
+            agent.doing = "asks the model"
+        case "commit":
+            agent.doing = "commits"
+        case _:
+            agent.doing = _text(event, "brief") or agent.doing
+
+
+def _target(view: RunView, event: Event) -> None:
+    view.facts["target"] = _text(event, "ref")
 
 
 def _completed(view: RunView, event: Event) -> str | None:
@@ -375,6 +389,7 @@ _HANDLERS: Final = {
     "items_planned": _items_planned,
     "claimed": _claimed,
     "progress": _progress,
+    "target": _target,
     "completed": _completed,
     "failed": _failed,
     "expired": _failed,
