@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from stigmergy.errors import UsageError
 
-__all__ = ["HOME", "MODEL_SOCKET", "WORKSPACE", "Confinement", "existing_folders"]
+__all__ = ["HOME", "MODEL_SOCKET", "WORKSPACE", "Confinement", "copy_etc", "existing_folders"]
 
 WORKSPACE = "/workspace"
 HOME = "/home/agent"
@@ -27,7 +29,7 @@ _ETC = (
     "group",
     "host.conf",
     "hosts",
-    "java-17-openjdk",
+    "java-*-openjdk",
     "ld.so.cache",
     "ld.so.conf",
     "ld.so.conf.d",
@@ -75,16 +77,39 @@ def existing_folders(paths: Iterable[Path]) -> tuple[Path, ...]:
     return tuple(found)
 
 
+def copy_etc(target: Path, *, network: bool) -> None:
+    """Make a folder with what programs look up in `/etc`, of what we may read ourselves.
+
+    A copy, because binding thirty files one by one takes as long as all the rest of bubblewrap.
+    """
+    target.mkdir()
+    root = Path("/etc")
+    for pattern in _ETC + (_ETC_NETWORK if network else ()):
+        for source in root.glob(pattern):
+            copy = target / source.relative_to(root)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, copy, symlinks=True, copy_function=_copy_readable)
+            else:
+                _copy_readable(str(source), str(copy))
+
+
+def _copy_readable(source: str, copy: str) -> None:
+    with suppress(PermissionError, FileNotFoundError):
+        shutil.copy2(source, copy)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confinement:
     """What the sandboxes of one factory have in common."""
 
     program: str
     """The path of `bwrap`."""
+    etc: Path
+    """What appears as `/etc`: see `copy_etc`."""
     readable: Sequence[Path]
     """Further folders and files that appear at their own paths, read-only."""
     network: bool
-    model_socket: Path | None
     _common: list[str] = field(default_factory=list[str], init=False)
     _over_them: list[str] = field(default_factory=list[str], init=False)
 
@@ -92,18 +117,20 @@ class Confinement:
         self._common.extend(self._system_arguments())
         self._over_them.extend(self._shared_arguments())
 
-    def argv(self, workspace: Path, home: Path, temporary: Path) -> list[str]:
-        """The command line up to the program; the named folders are writable inside."""
-        return [
-            self.program,
-            *self._common,
-            *("--bind", str(workspace), WORKSPACE),
-            *("--bind", str(home), HOME),
-            *("--bind", str(temporary), "/tmp"),  # noqa: S108 # the sandbox's own
-            *self._over_them,  # after /tmp, in which a shared path may lie
-            *("--remount-ro", "/", "--chdir", "/"),
-            "--",
-        ]
+    def argv(self, folder: Path, *, relay: Path | None) -> list[str]:
+        """The command line up to the program.
+
+        `folder` holds the `workspace`, `home` and `tmp` that are writable inside; `relay` is a
+        Unix socket that appears as `MODEL_SOCKET`.
+        """
+        arguments = [self.program, *self._common]
+        arguments += ["--bind", str(folder / "workspace"), WORKSPACE]
+        arguments += ["--bind", str(folder / "home"), HOME]
+        arguments += ["--bind", str(folder / "tmp"), "/tmp"]  # noqa: S108 # the sandbox's own
+        arguments += self._over_them  # after /tmp, in which a shared path may lie
+        if relay is not None:
+            arguments += ["--ro-bind", str(relay), MODEL_SOCKET]
+        return [*arguments, "--remount-ro", "/", "--chdir", "/", "--"]
 
     def path(self) -> str:
         """The part of our PATH that can be seen inside."""
@@ -127,10 +154,7 @@ class Confinement:
                 arguments += ["--symlink", str(path.readlink()), str(path)]
             elif path.is_dir():
                 arguments += ["--ro-bind", str(path), str(path)]
-        names = _ETC + (_ETC_NETWORK if self.network else ())
-        for path in (Path("/etc") / name for name in names):
-            if path.exists():
-                arguments += ["--ro-bind", str(path), str(path)]
+        arguments += ["--ro-bind", str(self.etc), "/etc"]
         arguments += ["--proc", "/proc"]
         # Root of the host, even without capabilities, owns these and could write them.
         for path in map(Path, _PROC_READ_ONLY):
@@ -144,8 +168,6 @@ class Confinement:
         arguments: list[str] = []
         for path in self._readable():
             arguments += ["--ro-bind", str(path), str(path)]
-        if self.model_socket is not None and not self.network:
-            arguments += ["--ro-bind", str(self.model_socket), MODEL_SOCKET]
         return arguments
 
     def _readable(self) -> list[Path]:

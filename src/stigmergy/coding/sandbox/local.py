@@ -19,6 +19,7 @@ from stigmergy.coding.sandbox.bubblewrap import (
     MODEL_SOCKET,
     WORKSPACE,
     Confinement,
+    copy_etc,
     existing_folders,
 )
 from stigmergy.coding.sandbox.choice import choose
@@ -43,7 +44,7 @@ _MODEL_PORT = 8421
 """Where the model gateway is found on loopback inside a sandbox that has its own network."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _PASSED_ON = re.compile(r"LANG|LANGUAGE|LC_[A-Z]+|TZ|TERM")
-_MADE = ("boxes", "layers", "slots")
+_MADE = ("boxes", "etc", "layers", "slots")
 """What a factory makes in its state folder."""
 
 
@@ -67,7 +68,6 @@ class LocalSandboxes:
     ) -> None:
         require_git()
         settings = settings or SandboxSettings()
-        readable = existing_folders(settings.share)
         common_dir = run_git(("rev-parse", "--git-common-dir"), cwd=repository).stdout
         git_dir = (repository / os.fsdecode(common_dir.removesuffix(b"\n"))).resolve()
         store = ObjectStore.of(git_dir)
@@ -75,6 +75,7 @@ class LocalSandboxes:
         self._lock_fd = _take_over(self._state)
         try:
             choice = choose(settings, self._state)
+            confinement = _confinement(choice.bubblewrap, self._state / "etc", settings, store)
         except BaseException:
             os.close(self._lock_fd)
             raise
@@ -85,14 +86,8 @@ class LocalSandboxes:
             if choice.protection.view == "overlay"
             else WorktreePlaces(store, self._reader, self._state)
         )
-        confinement = choice.bubblewrap and Confinement(
-            program=choice.bubblewrap,
-            readable=(*store.folders, *readable),
-            network=settings.network,
-            model_socket=model_socket and model_socket.path,
-        )
         self._common = _Common(
-            settings, model_socket, confinement or None, store, self._reader, self._state
+            settings, model_socket, confinement, store, self._reader, self._state
         )
         self._open: dict[str, _LocalSandbox | None] = {}
         self._closed = False
@@ -176,6 +171,10 @@ class _Common:
             return None
         return _MODEL_PORT, MODEL_SOCKET
 
+    def relay_socket(self) -> Path | None:
+        """The gateway's socket, where it is to be brought inside."""
+        return self.model.path if self.model is not None and self.relay() else None
+
     def environment(self, place: Place) -> dict[str, str]:
         """What every program gets."""
         confined = self.confinement is not None
@@ -237,9 +236,7 @@ class _LocalSandbox:
         inside = () if cwd == "." else relative_parts(cwd)
         command = self._place.prefix()
         if common.confinement is not None:
-            command += common.confinement.argv(
-                folder / "workspace", folder / "home", folder / "tmp"
-            )
+            command += common.confinement.argv(folder, relay=common.relay_socket())
         order = Order(
             argv=argv,
             env=environment,
@@ -286,6 +283,21 @@ def _nothing() -> None:
 def _refuse_nul(words: Sequence[str]) -> None:
     if any("\0" in word for word in words):
         raise UsageError("an argument or environment variable holds a NUL byte.")
+
+
+def _confinement(
+    program: str | None, etc: Path, settings: SandboxSettings, store: ObjectStore
+) -> Confinement | None:
+    shared = existing_folders(settings.share)
+    if program is None:
+        return None
+    copy_etc(etc, network=settings.network)
+    return Confinement(
+        program=program,
+        etc=etc,
+        readable=(*store.folders, *shared),
+        network=settings.network,
+    )
 
 
 def _take_over(state: Path) -> int:
