@@ -51,12 +51,11 @@ def closed_port() -> int:
 
 def test_a_model_that_does_not_answer_is_said_before_anything_starts(repository: Path) -> None:
     url = f"http://127.0.0.1:{closed_port()}/v1"
-    prepared = prepare_items(repository, [item("F01", "a.txt")], model=f"{url}#m", gate=GATE)
 
-    with pytest.raises(UsageError, match=f"cannot be reached at {url} .*start its server"):
-        start_run(prepared)
+    with pytest.raises(UsageError, match=f"cannot be reached at {url} .*is the server running"):
+        prepare_items(repository, [item("F01", "a.txt")], model=f"{url}#m", gate=GATE)
 
-    assert list((repository / ".stigmergy" / "runs").iterdir()) == []
+    assert not (repository / ".stigmergy").exists()
 
 
 def test_a_run_outlasts_a_provider_that_fails_now_and_then(repository: Path) -> None:

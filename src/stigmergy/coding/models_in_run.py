@@ -7,29 +7,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
-
-import httpx
 
 from stigmergy.coding.context import RunContext
 from stigmergy.coding.sandbox.sandbox import ModelSocket
 from stigmergy.config import Settings
-from stigmergy.errors import UsageError
 from stigmergy.models import (
     BudgetLimits,
     Budgets,
     Gateway,
-    GatewayConfig,
     Ledger,
     ModelCall,
     default_ledger_path,
     gateway_config,
 )
-from stigmergy.models.config import is_loopback
 
 __all__ = ["RunModels", "budgets_of", "open_models"]
 
-_REACH_S: Final = 10.0
 _SHARED: Final = frozenset({"run", "fleet"})
 """Budgets that stop the run; a task's own stops that task alone."""
 
@@ -69,7 +62,6 @@ def open_models(
         record=settings.record,
         record_label=f"run {context.run_id}",
     )
-    _require_reachable(config)
     models: RunModels | None = None
 
     def on_call(call: ModelCall) -> None:
@@ -103,28 +95,6 @@ def budgets_of(settings: Settings) -> Budgets:
         fleet=BudgetLimits(tokens=settings.fleet_tokens, cost_usd=settings.fleet_usd),
         allow_unknown_prices=settings.allow_unknown_prices,
     )
-
-
-def _require_reachable(config: GatewayConfig) -> None:
-    """Ask each provider for anything at all, until one answers: any answer will do.
-
-    Raises:
-        UsageError: none does, so every task would fail, one after the other.
-    """
-    faults: list[str] = []
-    for provider in config.providers:
-        local = is_loopback(urlsplit(provider.base_url).hostname)
-        url = f"{provider.base_url}/models"
-        try:
-            with httpx.stream("GET", url, timeout=_REACH_S, trust_env=not local):
-                return
-        except httpx.HTTPError as error:
-            faults.append(f"{provider.base_url} ({str(error) or type(error).__name__})")
-    if faults:
-        raise UsageError(
-            f"the model cannot be reached at {', nor at '.join(faults)}: start its server, or "
-            "look at the address and the network"
-        )
 
 
 def _journal(context: RunContext, call: ModelCall) -> None:

@@ -25,7 +25,7 @@ from stigmergy.models import ReplayModel, gateway_config, load_recording, parse_
 from stigmergy.models.providers import open_provider
 from stigmergy.models.reach import check_reachable
 
-__all__ = ["Prepared", "Source", "agent_of", "prepare", "replay_label"]
+__all__ = ["Prepared", "Source", "agent_of", "check_model", "prepare", "replay_label"]
 
 _HEADS: Final = "refs/heads/"
 
@@ -71,7 +71,7 @@ def prepare(
             "(`git commit --allow-empty -m start` will do)"
         )
     agent_of(settings)
-    _check_model(settings, environ)
+    check_model(settings, environ)
     items, notes = _items(repository, start, source)
     gate, why = _gate(repository, start, settings.gate)
     notes = [*notes, *_dirty_notes(repository)]
@@ -145,7 +145,12 @@ def _target(repository: Repository, wanted: str | None) -> str:
     return head.stdout.decode().strip()
 
 
-def _check_model(settings: Settings, environ: dict[str, str]) -> None:
+def check_model(settings: Settings, environ: dict[str, str]) -> None:
+    """See that the recording is whole, or that the keys are there and a server answers.
+
+    Raises:
+        UsageError: it is not so.
+    """
     if settings.model is None:
         return
     config = gateway_config(

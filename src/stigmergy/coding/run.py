@@ -27,7 +27,7 @@ from stigmergy.coding.merge.stack import Strategy
 from stigmergy.coding.models_in_run import RunModels, open_models
 from stigmergy.coding.outcome import Outcome, judge
 from stigmergy.coding.planning import Planning
-from stigmergy.coding.preflight import Prepared, agent_of
+from stigmergy.coding.preflight import Prepared, agent_of, check_model
 from stigmergy.coding.rundir import RunDirectory, StateFolder, new_run_id, state_home
 from stigmergy.coding.sandbox.local import LocalSandboxes
 from stigmergy.coding.sandbox.sandbox import Limits, SandboxFactory, SandboxSettings
@@ -89,6 +89,7 @@ def resume(state: StateFolder, directory: RunDirectory, *, stop: Stop, watch: Wa
         raise UsageError(
             f"run {directory.run_id} has ended: `stig report` shows it, `stig run` starts another"
         )
+    check_model(spec.settings, dict(os.environ))
     with (
         Repository(spec.repository) as repository,
         state.locked(directory.run_id),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import httpx
 
 from stigmergy.errors import UsageError
+from stigmergy.models.config import is_loopback
 from stigmergy.models.providers import Provider
 
 __all__ = ["check_reachable"]
@@ -24,9 +27,14 @@ def check_reachable(provider: Provider, *, timeout_s: float = _TIMEOUT_S) -> Non
     if provider.key is not None:
         headers["Authorization"] = f"Bearer {provider.key.get_secret_value()}"
     try:
-        # The environment's proxies are the user's way out; redirects could carry the key away.
+        # The environment's proxies are the user's way out, but not to this machine; a redirect
+        # could carry the key away.
         answer = httpx.get(
-            f"{config.base_url}/models", headers=headers, timeout=timeout_s, follow_redirects=False
+            f"{config.base_url}/models",
+            headers=headers,
+            timeout=timeout_s,
+            follow_redirects=False,
+            trust_env=not is_loopback(urlsplit(config.base_url).hostname),
         )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         # Only the kind of the error: its text may hold what was sent.
