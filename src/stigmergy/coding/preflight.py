@@ -158,10 +158,10 @@ def check_model(settings: Settings, environ: dict[str, str]) -> None:
     )
     if config.replay is not None:
         load_recording(config.replay)
-    for provider in config.providers:
-        opened = open_provider(provider, environ=environ)
-        if provider.role == "primary":  # a spillover may well be down when nobody needs it
-            check_reachable(opened)
+    opened = [open_provider(provider, environ=environ) for provider in config.providers]
+    for provider in opened:
+        if provider.config.role == "primary":  # a spillover may be down while nobody needs it
+            check_reachable(provider)
 
 
 def _items(
