@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
 
+import psutil
 import pytest
 
 from stigmergy.board import TaskBoard
@@ -341,10 +342,11 @@ def secrets_in_proc(*secrets: str) -> dict[str, set[str]]:
 
 
 def tokens_in_sandboxes() -> set[str]:
+    """The tokens in the sandboxes of this process: another test may have its own at this time."""
     found: set[str] = set()
-    for entry in Path("/proc").iterdir():
+    for child in psutil.Process().children(recursive=True):
         try:
-            environ = (entry / "environ").read_bytes() if entry.name.isdigit() else b""
+            environ = Path(f"/proc/{child.pid}/environ").read_bytes()
         except OSError:
             continue
         if b"STIG_SANDBOX_ID=" in environ:

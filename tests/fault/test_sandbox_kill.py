@@ -67,7 +67,6 @@ def test_killing_the_orchestrator_ends_its_programs_and_its_successor_starts_cle
 ) -> None:
     mark, state = uuid.uuid4().hex, tmp_path / "state"
     commit = git(repository, "rev-parse", "HEAD")
-    mounts = Path("/proc/self/mounts").read_text()
     arguments = [str(repository), str(state), view, confine, mark, commit]
     with subprocess.Popen(
         [sys.executable, "-c", ORCHESTRATOR, *arguments], stdout=subprocess.PIPE, text=True
@@ -81,7 +80,7 @@ def test_killing_the_orchestrator_ends_its_programs_and_its_successor_starts_cle
     assert running
     _, alive = psutil.wait_procs(running, timeout=GONE_S)
     assert not alive
-    assert Path("/proc/self/mounts").read_text() == mounts
+    assert str(tmp_path) not in Path("/proc/self/mounts").read_text()
     settings = SandboxSettings(view=view, confine=confine)
     with LocalSandboxes(repository, state, settings) as factory:
         sandbox = factory.open("T1", commit)
