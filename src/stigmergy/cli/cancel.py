@@ -29,9 +29,9 @@ def cancel(
 ) -> None:
     """Cancel an item, or all that is left of a run.
 
-    Agents at work on it are stopped and what they did is dropped; what has landed stays. Items
-    that depend on a cancelled one fail, and say so. (To stop a run and go on later, press Ctrl-C
-    where it runs.)
+    Agents at work on it are stopped; what has landed stays.
+    Items that depend on a cancelled one fail, and say so.
+    To stop a run and go on later, press Ctrl-C where it runs.
 
     [bold]Examples[/bold]
 

@@ -101,17 +101,17 @@ def run(
 ) -> None:
     """Let many agents work on a repository until all is landed and proved.
 
-    Each task is done in a sandbox of its own; what comes back is stacked, proved by the gate and
-    landed on the target branch, or sent back with the reason. Ctrl-C stops cleanly, and
-    `stig resume` goes on.
+    Each task is done in a sandbox of its own. What comes back is stacked,
+    proved by the gate and landed, or sent back with the reason.
+    Ctrl-C stops cleanly, and `stig resume` goes on.
 
     [bold]Examples[/bold]
 
-      stig run --features FEATURES.json --model openrouter:qwen/qwen3-coder --agents 8
+      stig run --features FEATURES.json --model ollama:qwen3-coder --agents 8
 
-      stig run --each 'src/**/*.py' --agent-command 'pyupgrade --py311-plus {path}'
+      stig run --each 'src/**/*.py' --agent-command 'pyupgrade {path}'
 
-      stig run --objective 'Add CSV export to every report' --model anthropic:claude-sonnet-4-5
+      stig run --objective 'Add CSV export' --model anthropic:claude-sonnet-4-5
     """
     source = _source(features=features, objective=objective, each=each, task=task)
     settings = load_settings(
@@ -158,7 +158,8 @@ def resume(
 ) -> None:
     """Go on with a run that was stopped or killed: the latest one, if none is named.
 
-    Nothing that landed lands twice, and no item is lost; what agents were just doing is done anew.
+    Nothing that landed lands twice, and no item is lost.
+    What agents were just doing is done anew.
 
     [bold]Example[/bold]
 
