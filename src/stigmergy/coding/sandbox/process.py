@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,11 +112,12 @@ def run_supervised(
             said = run.end()
             if "swept" not in said:
                 _kill_strays(order.env.get(MARKER))
+            run.drain()
     return run.outcome(reason, said, time.monotonic() - began)
 
 
 class _Run:
-    """One process and its three streams; `end` must be called."""
+    """One process and its three streams; `end` and then `drain` must be called."""
 
     def __init__(
         self,
@@ -174,11 +175,16 @@ class _Run:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        for fd, (pipe, _) in self._pipes.items():
-            while self._take(fd):
-                pass
-            pipe.close()
         return self._words()
+
+    def drain(self) -> None:
+        """Take what it wrote last, and close its pipes even if `on_line` fails on that."""
+        with ExitStack() as pipes:
+            for pipe, _ in self._pipes.values():
+                pipes.callback(pipe.close)
+            for fd in self._pipes:
+                while self._take(fd):
+                    pass
 
     def outcome(self, reason: str, said: list[str], duration_s: float) -> Exit:
         verdict = next((line for line in said if line.startswith(("exit ", "limit "))), None)

@@ -1,0 +1,35 @@
+"""A listener that fails on what a program wrote last leaves nothing open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from stigmergy.coding.git.repository import Repository
+from stigmergy.coding.sandbox.local import LocalSandboxes
+from stigmergy.coding.sandbox.sandbox import SandboxSettings
+
+
+class _BoardIsFullError(Exception):
+    pass
+
+
+def test_a_listener_that_fails_closes_the_pipes_all_the_same(
+    make_repository: Callable[[Mapping[str, str | bytes]], Path], tmp_path: Path
+) -> None:
+    repository = make_repository({"a": "a\n"})
+    with Repository(repository) as opened:
+        start = opened.rev_parse("HEAD")
+
+    def fail(line: str) -> None:
+        raise _BoardIsFullError(line)
+
+    settings = SandboxSettings(confine="none")
+    with LocalSandboxes(repository, tmp_path / "state", settings) as factory:
+        sandbox = factory.open("one", start)
+        with pytest.raises(_BoardIsFullError, match="said"):
+            # The second line is there when the first has failed, and fails as well.
+            sandbox.run(["sh", "-c", "echo said; echo said; sleep 0.2; echo said"], on_line=fail)
+    # `no_leaks` of conftest looks for open pipes and processes.
