@@ -7,6 +7,7 @@ that was killed loses nothing but what its agents were just doing.
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import time
@@ -36,7 +37,7 @@ from stigmergy.coding.view import RunView, fold
 from stigmergy.coding.work.runner import TaskRunner
 from stigmergy.coding.worker import Worker
 from stigmergy.config import Settings
-from stigmergy.errors import UsageError
+from stigmergy.errors import TransientError, UsageError
 from stigmergy.swarm import Heartbeat, Nursery, Stop
 
 __all__ = ["Watch", "resume", "start"]
@@ -107,6 +108,7 @@ def _opened(
 ) -> Generator[_Run]:
     """Everything a run needs, open; closed in reverse order however it ends."""
     with ExitStack() as stack:
+        stack.enter_context(_full_disk_told(directory))
         board = stack.enter_context(TaskBoard(directory.board_url, lease_s=spec.settings.lease_s))
         context = RunContext(
             spec=spec,
@@ -133,6 +135,20 @@ def _opened(
             )
         )
         yield _Run(context, factory, models)
+
+
+@contextmanager
+def _full_disk_told(directory: RunDirectory) -> Generator[None]:
+    """A full disk can show itself anywhere, and needs a person."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise TransientError(
+            f"the disk is full ({error.filename or directory.path}): what has landed stays; free "
+            "some space and `stig resume`"
+        ) from error
 
 
 class _Run:
