@@ -7,6 +7,7 @@ agents: it proves recovery, nothing about a model.
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
@@ -22,7 +23,7 @@ import psutil
 
 from stigmergy.coding.git.process import run_git
 from stigmergy.coding.rundir import StateFolder
-from stigmergy.errors import NotFoundError, StigmergyError
+from stigmergy.errors import StigmergyError
 from stigmergy.testing.runs import item, resume_run, run_items
 
 __all__ = ["FILES", "Kill", "Survival", "survive", "undisturbed"]
@@ -247,10 +248,11 @@ def _main(repository: Path) -> int:
     def say(line: str) -> None:
         print(line, flush=True)  # noqa: T201 - this process is there to be watched
 
-    try:
-        StateFolder(repository).find(None)
-    except NotFoundError:
+    runs = StateFolder(repository).runs()
+    if not runs:
         return run_items(repository, _items(), on_line=say, **_SETTINGS).outcome.exit_code
+    if runs[-1].report.exists():  # it was killed at its very end
+        return int(json.loads(runs[-1].report.read_bytes())["exit_code"])
     return resume_run(repository, on_line=say).outcome.exit_code
 
 
