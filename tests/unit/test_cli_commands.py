@@ -151,7 +151,6 @@ def place(make_repository: MakeRepository, monkeypatch: pytest.MonkeyPatch) -> P
     repo = make_repository({"Makefile": "test:\n\ttrue\n"})
     state = StateFolder(repo)
     state.prepare()
-    directory = state.create(RUN_ID)
     spec = RunSpec(
         repository=repo,
         target="refs/heads/main",
@@ -163,7 +162,7 @@ def place(make_repository: MakeRepository, monkeypatch: pytest.MonkeyPatch) -> P
         created_at=START,
         label=LABEL,
     )
-    directory.write_spec(spec)
+    directory = state.create(RUN_ID, spec)
     return Place(repo, state, directory)
 
 
@@ -268,7 +267,7 @@ def test_status_all_lists_runs_that_never_started_too(place: Place) -> None:
     with place.script() as script:
         play(script)
         finish(script)
-    place.state.create("20261122-000000-aaaa")
+    place.state.create("20261122-000000-aaaa", place.directory.read_spec())
     rows = json.loads(place.stig("status", "--all", "--json"))["runs"]
     assert [(row["run_id"], row["state"]) for row in rows] == [
         (RUN_ID, "ended"),

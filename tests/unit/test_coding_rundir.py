@@ -46,20 +46,27 @@ def test_the_folder_hides_itself_from_git(state: StateFolder) -> None:
 
 
 def test_a_spec_comes_back_as_it_was(state: StateFolder, tmp_path: Path) -> None:
-    run = state.create(new_run_id(0))
-    run.write_spec(spec(tmp_path))
+    run = state.create(new_run_id(0), spec(tmp_path))
     assert run.read_spec() == spec(tmp_path)
 
 
-def test_a_damaged_spec_names_its_file(state: StateFolder) -> None:
-    run = state.create(new_run_id(0))
+def test_what_was_killed_while_it_was_made_is_no_run(state: StateFolder, tmp_path: Path) -> None:
+    run = state.create(new_run_id(0), spec(tmp_path))
+    (state.path / "runs" / f"new-{new_run_id(1)}").mkdir()
+    assert state.runs() == [run]
+
+
+def test_a_damaged_spec_names_its_file(state: StateFolder, tmp_path: Path) -> None:
+    run = state.create(new_run_id(0), spec(tmp_path))
     (run.path / "run.json").write_text("{")
     with pytest.raises(CorruptError, match=r"run\.json"):
         run.read_spec()
 
 
-def test_runs_are_found_by_either_end_of_their_id_or_the_latest(state: StateFolder) -> None:
-    early, late = (state.create(f"20260101-00000{n}-abc{n}") for n in (1, 2))
+def test_runs_are_found_by_either_end_of_their_id_or_the_latest(
+    state: StateFolder, tmp_path: Path
+) -> None:
+    early, late = (state.create(f"20260101-00000{n}-abc{n}", spec(tmp_path)) for n in (1, 2))
     assert state.find(None) == late
     assert state.find("abc1") == early
     assert state.find("20260101-000001") == early

@@ -64,8 +64,7 @@ def start(prepared: Prepared, *, stop: Stop, watch: Watch) -> Outcome:
         state.prepare()
         run_id = new_run_id(spec.created_at)
         with state.locked(run_id):
-            directory = state.create(run_id)
-            directory.write_spec(spec)
+            directory = state.create(run_id, spec)
             begun = False
             try:
                 with _opened(spec, directory, repository, stop) as run:

@@ -93,12 +93,6 @@ class RunDirectory:
                 f"run {self.run_id}: cannot read {file}: {error}", where=str(file)
             ) from None
 
-    def write_spec(self, spec: RunSpec) -> None:
-        """Keep what the run was started with, atomically."""
-        temporary = self.path / "run.json.new"
-        temporary.write_text(spec.model_dump_json(indent=2) + "\n")
-        temporary.replace(self.path / "run.json")
-
     def remove(self) -> None:
         """Forget the run; nobody may be at work in it."""
         shutil.rmtree(self.path)
@@ -130,11 +124,12 @@ class StateFolder:
         except OSError as error:
             raise UsageError(f"cannot write to {self.path}: {error.strerror}") from None
 
-    def create(self, run_id: str) -> RunDirectory:
-        """A folder for a new run."""
-        run = RunDirectory(self.path / "runs" / run_id)
-        run.path.mkdir(parents=True)
-        return run
+    def create(self, run_id: str, spec: RunSpec) -> RunDirectory:
+        """A folder for a new run, with its spec in it whenever it is there at all."""
+        made = self.path / "runs" / f"new-{run_id}"
+        made.mkdir(parents=True)
+        (made / "run.json").write_text(spec.model_dump_json(indent=2) + "\n")
+        return RunDirectory(made.rename(self.path / "runs" / run_id))
 
     def runs(self) -> list[RunDirectory]:
         """All runs, the latest last."""
