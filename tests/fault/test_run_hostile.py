@@ -165,7 +165,7 @@ def test_hostile_git_settings_in_a_sandbox_run_nothing_outside(
         f"mkdir -p hooks; printf '{hook}' > hooks/post-commit; chmod +x hooks/post-commit; "
         "for h in pre-commit reference-transaction post-checkout post-index-change; do "
         "cp hooks/post-commit hooks/$h; done; git config core.hooksPath $PWD/hooks; "
-        f"git config core.fsmonitor 'touch {proof}'; "
+        f"git config core.fsmonitor 'touch {proof}'; git config core.worktree /; "
         f"git config filter.x.clean 'touch {proof}; cat'; "
         f"git config filter.x.smudge 'touch {proof}; cat'; "
         "echo '*.txt filter=x' > .gitattributes; "

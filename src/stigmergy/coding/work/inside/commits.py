@@ -58,8 +58,9 @@ class Checkout:
     def __init__(self, path: str, base: str, env: Mapping[str, str]) -> None:
         self.path = path
         self._base = base
-        # C, so that git's messages can be recognised.
-        self._env = {**env, "LC_ALL": "C"}
+        # C, so that git's messages can be recognised. The work tree, because an agent may have set
+        # another in the checkout's configuration, and `git add` would walk the whole machine.
+        self._env = {**env, "LC_ALL": "C", "GIT_WORK_TREE": path}
 
     def command(self, *args: str) -> list[str]:
         """The command line of `git <args>` in this checkout."""
