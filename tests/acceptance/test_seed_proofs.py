@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -178,12 +179,15 @@ class TestFaultTolerance:
         folder = tmp_path / "tasks"
         with TaskBoard(storage_path=str(folder)) as board:
             (good,) = post(board, 1)
-            (folder / "corrupted-task-id.json").write_text("not valid json {{{")
+            corrupted = folder / "corrupted-task-id.json"
+            corrupted.write_text("not valid json {{{")
+            # What is that young may be a file that somebody is still writing.
+            os.utime(corrupted, (time.time() - 60, time.time() - 60))
             assert [task.task_id for task in board.get_pending()] == [good]
             board.get_pending()
             reports = [event for event in board.events() if event.kind == "quarantined"]
             assert len(reports) == 1
-            assert not (folder / "corrupted-task-id.json").exists()
+            assert not corrupted.exists()
             assert any("not valid json" in p.read_text() for p in folder.rglob("corrupted*"))
 
     def test_a_failed_task_says_so_and_why(self, board: TaskBoard) -> None:

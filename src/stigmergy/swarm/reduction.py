@@ -96,9 +96,10 @@ def _join(left: Json, right: Json) -> tuple[Json, bool]:
     if isinstance(left, dict) and isinstance(right, dict):
         return merge_all([cast("JsonObject", left), cast("JsonObject", right)]), True
     if isinstance(left, list) and isinstance(right, list):
-        return [*cast("list[Json]", left), *cast("list[Json]", right)], True
+        joined: list[Json] = [*cast("list[Json]", left), *cast("list[Json]", right)]
+        return joined, True
     if _canonical(left) == _canonical(right):
-        return left, True
+        return cast("Json", left), True
     return cast("Json", [left, right]), False
 
 

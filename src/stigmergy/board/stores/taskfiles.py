@@ -167,9 +167,10 @@ def _read(path: Path) -> Json:
     """
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(fd, "rb") as file:
-        content = file.read(_MAX_BYTES + 1)
-    if len(content) > _MAX_BYTES:
-        raise ValueError(f"it has more than {_MAX_BYTES:,} bytes")
+        size = os.fstat(fd).st_size
+        if size > _MAX_BYTES:
+            raise ValueError(f"it has more than {_MAX_BYTES:,} bytes")
+        content = file.read(size)  # not the limit: that much would be allocated for each file
     return json.loads(content.decode(), parse_constant=_refuse)
 
 

@@ -38,7 +38,7 @@ def bubblewrap() -> Ability:
     if program is None:
         return Ability(available=False, reason=f"bwrap is not on PATH: {_INSTALL}")
     argv = [program, "--unshare-all", "--as-pid-1", "--die-with-parent", "--ro-bind", "/", "/"]
-    argv += ["--proc", "/proc", "--dev", "/dev", "--size", "65536", "--tmpfs", "/tmp"]  # noqa: S108
+    argv += ["--proc", "/proc", "--dev", "/dev", "--size", "65536", "--tmpfs", "/tmp"]  # noqa: S108 - a mount point inside
     said = _try([*argv, "--", python(), "-I", "-S", "-c", ""])
     if said is None:
         return Ability(available=True, reason=program)
