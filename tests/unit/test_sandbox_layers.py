@@ -150,3 +150,16 @@ def test_a_repository_without_files_can_be_worked_in(tmp_path: Path, view: str) 
         shell(sandbox, "echo x > x; git add x; git -c user.name=a -c user.email=a@b commit -qm x")
         assert sandbox.export("refs/stigmergy/x")
     assert git(repository, "show", "refs/stigmergy/x:x") == "x"
+
+
+def test_git_takes_no_checked_out_file_for_changed(
+    repository: Path, check_out: Callable[[str], tuple[Path, Layers]]
+) -> None:
+    check_out(commit_all(repository))
+    (repository / "f00").write_text("1\n")
+    upper, layers = check_out(commit_all(repository))
+    # Git's rule for a file that may have changed unseen, in the seconds that it compares.
+    written = int((upper / ".git/index").stat().st_mtime)
+    files = [path for root in (upper, *layers.folders) for path in root.glob("f*")]
+    assert len(files) == 31
+    assert all(int(path.stat().st_mtime) < written for path in files)

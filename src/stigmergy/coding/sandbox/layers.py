@@ -5,6 +5,9 @@ change, never the repository. When a pile of layers grows it is flattened, and w
 outgrows it, a new base is made; both are done beside the running sandboxes.
 
 A layer is never written after it was first mounted.
+
+Every checked-out file gets one time that lies before the run. Git takes a file that is as new as
+its index for changed, and `git add` would hash and store it anew, in each sandbox.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import itertools
 import os
 import stat
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +50,8 @@ _REBASE_AFTER = 2_000
 _VIEWS = 3
 """Lines of development that are kept ready at the same time."""
 _CHECKOUT_TIMEOUT_S = 3600.0
+_AGE_NS = 2 * 10**9
+"""Of a file that was checked out. Git compares whole seconds, so more than one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,7 @@ class LayerStore:
         self._reader = reader
         self._root = root
         root.mkdir()
+        self._file_time = time.time_ns() - _AGE_NS
         self._lock = threading.Lock()
         self._making_base = threading.Lock()
         self._views: list[_View] = []
@@ -189,7 +196,9 @@ class LayerStore:
         try:
             index = _checkout_all(folder, commit, self._store)
             entries, trees = parse_index(index, self._store.width)
-            shared = SharedIndex(entries, trees, self._store.digest)
+            root = os.fsencode(folder) + b"/"
+            aged = {path: self._aged(root + path, known.entry) for path, known in entries.items()}
+            shared = SharedIndex(aged, trees, self._store.digest)
             (folder / ".git" / shared.file_name).write_bytes(shared.data)
             write_start(folder / ".git", commit, shared.changed({}))
         except BaseException:
@@ -233,8 +242,7 @@ class LayerStore:
             if entry is not None:
                 _make_parents(root + path, made)
                 self._write_entry(root + path, entry)
-                status = os.lstat(root + path)
-                written[path] = IndexEntry(entry, stat_words(status, entry.mode))
+                written[path] = self._aged(root + path, entry)
             else:
                 written[path] = None
         return written
@@ -251,6 +259,12 @@ class LayerStore:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
+
+    def _aged(self, path: bytes, entry: Entry) -> IndexEntry:
+        """Give a checked-out file its time; returns it as the index knows it."""
+        if entry.mode != GITLINK:
+            os.utime(path, ns=(self._file_time, self._file_time), follow_symlinks=False)
+        return IndexEntry(entry, stat_words(os.lstat(path), entry.mode))
 
 
 def tree_of(reader: ObjectReader, commit: str) -> str:
