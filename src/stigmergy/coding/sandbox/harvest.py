@@ -33,8 +33,10 @@ MOST_BYTES = 1024**3
 """Of the new objects together, unpacked."""
 _MOST_OBJECT_BYTES = 512 * 1024**2
 
+_OBJECTS = ".git/objects"
 _KINDS = {"commit": 1, "tree": 2, "blob": 3}
 _OID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_FAN_OUT = re.compile(r"[0-9a-f]{2}")
 _BRANCH = re.compile(r"refs/heads/[A-Za-z0-9][A-Za-z0-9._/-]{0,200}")
 _PACK_FILE = re.compile(r"pack-[0-9a-f]{40,64}\.pack")
 
@@ -103,29 +105,43 @@ class Harvest:
         return _pack(objects, self.store.digest), follows
 
     def _reachable(self, head: str) -> Iterator[tuple[str, bytes, tuple[str, ...]]]:
+        # What is not there the user's repository has, or the strict unpacking will miss it.
+        loose = self._loose()
         waiting, seen = [head], {head}
         while waiting:
             oid = waiting.pop()
+            if oid not in loose:
+                continue
             data = read_layered(
                 self.layers[:1],
-                f".git/objects/{oid[:2]}/{oid[2:]}",
+                f"{_OBJECTS}/{oid[:2]}/{oid[2:]}",
                 max_bytes=_MOST_OBJECT_BYTES,
             )
             if data is None:
-                continue  # the user's repository has it, or the strict unpacking will miss it
+                continue  # a whiteout
             kind, content = _inflate(oid, data)
             links = _links(oid, kind, content)
             waiting += [link for link in links if link not in seen]
             seen.update(links)
             yield kind, content, links
 
+    def _loose(self) -> frozenset[str]:
+        """The ids of the loose objects: a tree links to many more, and a look-up of each costs."""
+        return frozenset(
+            folder + name
+            for folder in self._names(_OBJECTS)
+            if _FAN_OUT.fullmatch(folder) is not None
+            for name in self._names(f"{_OBJECTS}/{folder}")
+            if _OID.fullmatch(folder + name) is not None
+        )
+
     # Packs: the agent ran `git gc`
 
     def _has_packs(self) -> bool:
-        return any(_PACK_FILE.fullmatch(name) for name in self._names("pack"))
+        return any(_PACK_FILE.fullmatch(name) for name in self._names(f"{_OBJECTS}/pack"))
 
     def _names(self, folder: str) -> list[str]:
-        handle = open_layered(self.layers[:1], f".git/objects/{folder}")
+        handle = open_layered(self.layers[:1], folder)
         if handle is None:
             return []
         try:
@@ -159,17 +175,13 @@ class Harvest:
                 raise _refused(head, error.stderr) from error
 
     def _copy_objects(self, target: Path) -> None:
-        names = [f"pack/{name}" for name in self._names("pack") if _PACK_FILE.fullmatch(name)]
-        for number in range(256):
-            folder = f"{number:02x}"
-            names += [
-                f"{folder}/{name}"
-                for name in self._names(folder)
-                if _OID.fullmatch(folder + name) is not None
-            ]
+        names = [
+            f"pack/{name}" for name in self._names(f"{_OBJECTS}/pack") if _PACK_FILE.fullmatch(name)
+        ]
+        names += [f"{oid[:2]}/{oid[2:]}" for oid in self._loose()]
         left = MOST_BYTES
         for name in names:
-            data = read_layered(self.layers[:1], f".git/objects/{name}", max_bytes=left)
+            data = read_layered(self.layers[:1], f"{_OBJECTS}/{name}", max_bytes=left)
             if data is not None:
                 left -= len(data)
                 (target / name).parent.mkdir(exist_ok=True)
