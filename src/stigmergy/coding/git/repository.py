@@ -113,12 +113,14 @@ class Repository:
     def tip(self, ref: str) -> str | None:
         """The commit a ref points at, or None where there is no such ref."""
         try:
-            return self.rev_parse(check_ref(ref))
+            return self._reader.commit_at(ref)
         except NotFoundError:
             return None
 
     def is_ancestor(self, ancestor: str, descendant: str) -> bool:
         """`ancestor` is in the history of `descendant`; a commit is its own ancestor."""
+        if ancestor in (descendant, *self.commit(descendant).parents):
+            return True
         args = ("merge-base", "--is-ancestor", check_oid(ancestor), check_oid(descendant))
         return self.git(*args, accept=(0, 1)).code == 0
 
@@ -129,6 +131,9 @@ class Repository:
 
     def commits(self, base: str, tip: str) -> tuple[Commit, ...]:
         """What `tip` has and `base` has not, parents before children."""
+        last = self.commit(tip)
+        if last.parents == (base,):
+            return (last,)
         done = self.git(
             "rev-list", "--reverse", "--topo-order", f"{check_oid(base)}..{check_oid(tip)}"
         )

@@ -295,8 +295,10 @@ class Lander:
     def _advance(self, work: _Work, stacked: Assembly, gate: Green | None) -> bool:
         """Prove the stack and move the target to it. False: it did not move."""
         proofs = self._prove(work, stacked)
-        if proofs is None or self._in_users_way(work, stacked):
+        if proofs is None:
             return False
+        if gate is not None and self._in_users_way(work, stacked):
+            return False  # the user went on working while the gate ran
         self._on_intent(
             [(layer.candidate.task_id, layer.stacked.commit) for layer in stacked.layers]
         )

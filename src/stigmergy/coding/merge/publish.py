@@ -71,8 +71,9 @@ class WorkingTree:
 
         Should we be killed before `follow`, the next `catch_up` knows where to start from.
         """
-        if self._where() is not None:
-            self._note(self._base(self._where(), old))
+        where = self._where()
+        if where is not None:
+            self._note(self._base(where, old))
 
     def follow(self, old: str, new: str) -> Outcome:
         """Bring index and files from `old` to `new`, after the target moved. Idempotent."""
@@ -97,13 +98,13 @@ class WorkingTree:
                 return Path(tree.path)
         return None
 
-    def _base(self, where: Path | None, old: str) -> str:
+    def _base(self, where: Path, old: str) -> str:
         """The commit that the index was last brought to: `old`, unless a step was missed.
 
         When the index holds exactly `old`'s tree the user, or we, brought it there.
         """
         noted = self._repository.tip(self._published_ref)
-        if where is None or noted is None or noted == old:
+        if noted is None or noted == old:
             return old
         if _index_is(where, old) or not self._repository.is_ancestor(noted, old):
             return old
@@ -117,14 +118,16 @@ class WorkingTree:
             self._repository.update_refs([update], reason="stigmergy: working tree")
 
     def _try(self, where: Path, old: str, new: str, *, write: bool) -> Outcome:
-        # Entries that only look changed (touched, same content) must not count as the user's.
-        run_git(["update-index", "-q", "--refresh"], cwd=where, accept=(0, 1))
         lost = self._in_the_way(where, old, new)
         if lost:
             return WouldOverwrite(where, lost, "files that git does not track are in the way")
-        mode = ("-m", "-u") if write else ("-n", "-m", "-u")
+        step = ("read-tree", *(() if write else ("-n",)), "-m", "-u", old, new)
+        if run_git(step, cwd=where, accept=(0, 128)).code == 0:
+            return Follows(where)
+        # Entries that only look changed (touched, same content) must not count as the user's.
+        run_git(["update-index", "-q", "--refresh"], cwd=where, accept=(0, 1))
         try:
-            run_git(["read-tree", *mode, old, new], cwd=where)
+            run_git(step, cwd=where)
         except GitError as error:
             return WouldOverwrite(where, self._changed_by_user(where, old, new), error.stderr)
         return Follows(where)

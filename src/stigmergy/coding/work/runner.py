@@ -129,9 +129,9 @@ class TaskRunner:
         if commit is None:
             none = {"files_changed": 0, "lines_added": 0, "lines_removed": 0}
             return _with(claim, commits=0, changes=(), metrics=none)
-        git = self._repository.git
-        commits = int(git("rev-list", "--count", f"{base}..{commit}").stdout)
-        stat = git("diff-tree", "-r", "--numstat", "-z", "--no-renames", base, commit).stdout
+        commits = len(self._repository.commits(base, commit))
+        asked = ("diff-tree", "-r", "--numstat", "-z", "--no-renames", base, commit)
+        stat = self._repository.git(*asked).stdout
         rows = [row.split(b"\t", 2) for row in stat.split(b"\0") if row]
         metrics = {
             "files_changed": len(rows),
