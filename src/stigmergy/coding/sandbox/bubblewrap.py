@@ -110,12 +110,15 @@ class Confinement:
     readable: Sequence[Path]
     """Further folders and files that appear at their own paths, read-only."""
     network: bool
+    path: str = field(init=False)
+    """The part of our PATH that can be seen inside."""
     _common: list[str] = field(default_factory=list[str], init=False)
     _over_them: list[str] = field(default_factory=list[str], init=False)
 
     def __post_init__(self) -> None:
         self._common.extend(self._system_arguments())
         self._over_them.extend(self._shared_arguments())
+        object.__setattr__(self, "path", self._visible_path())  # once; the class is frozen
 
     def argv(self, folder: Path, *, relay: Path | None) -> list[str]:
         """The command line up to the program.
@@ -132,8 +135,7 @@ class Confinement:
             arguments += ["--ro-bind", str(relay), MODEL_SOCKET]
         return [*arguments, "--remount-ro", "/", "--chdir", "/", "--"]
 
-    def path(self) -> str:
-        """The part of our PATH that can be seen inside."""
+    def _visible_path(self) -> str:
         roots = (Path("/usr"), *map(Path, _SYSTEM), *self._readable())
         found = [
             folder

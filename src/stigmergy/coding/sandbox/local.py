@@ -179,7 +179,7 @@ class _Common:
         """What every program gets."""
         confined = self.confinement is not None
         found = {name: value for name, value in os.environ.items() if _PASSED_ON.fullmatch(name)}
-        found["PATH"] = self.confinement.path() if self.confinement else os.environ.get("PATH", "")
+        found["PATH"] = self.confinement.path if self.confinement else os.environ.get("PATH", "")
         found["HOME"] = HOME if confined else str(place.folder / "home")
         found["TMPDIR"] = "/tmp" if confined else str(place.folder / "tmp")  # noqa: S108 # its own
         found["STIG_WORKSPACE"] = WORKSPACE if confined else str(place.folder / "workspace")
