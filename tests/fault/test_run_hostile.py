@@ -352,3 +352,24 @@ def test_a_full_disk_is_said_loses_nothing_and_the_run_goes_on_afterwards(
     assert after.outcome.exit_code == 0
     assert sorted(path.name for path in repository.glob("*.txt")) == [f"{n}.txt" for n in range(5)]
     assert git(repository, "rev-list", "--count", "main") == "6"
+
+
+@pytest.mark.parametrize(
+    "path", [".stigmergy/runs/29991231-235959-abcd/run.json", "stigmergy.toml"]
+)
+def test_an_agent_cannot_land_what_this_program_would_believe(
+    make_repository: Callable[..., Path], path: str
+) -> None:
+    """Neither a forged run nor settings that unconfine the next one."""
+    repository = make_repository({"a.txt": "a\n"})
+    script = f"mkdir -p $(dirname {path}); echo x > {path}; git add -f {path}; git commit -qm x"
+    ran = run_items(
+        repository,
+        [item("F01", "a.txt")],
+        agent_command=f'sh -c "{script}"',
+        gate="none",
+        max_attempts=1,
+    )
+    assert ran.outcome.exit_code == 1
+    assert "what no agent may change" in ran.text
+    assert not (repository / path).exists()

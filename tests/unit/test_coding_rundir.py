@@ -104,3 +104,43 @@ def test_a_second_run_is_refused_while_another_process_holds_the_lock(
 
 def test_refs_are_of_the_run() -> None:
     assert RunDirectory(Path("x/r1")).ref("tasks", "F1") == "refs/stigmergy/r1/tasks/F1"
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    top = tmp_path / "repository"
+    top.mkdir()
+    subprocess.run(["git", "init", "-q"], cwd=top, check=True)
+    return top
+
+
+@pytest.mark.parametrize("name", [".stigmergy", ".stigmergy/runs"])
+def test_a_state_folder_that_is_a_link_is_refused(repository: Path, name: str) -> None:
+    outside = repository.parent / "outside"
+    outside.mkdir()
+    link = repository / name
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(outside)
+    for use in (StateFolder(repository).prepare, lambda: StateFolder(repository).find(None)):
+        with pytest.raises(UsageError, match="is a link"):
+            use()
+    assert list(outside.iterdir()) == []
+
+
+def test_a_run_that_came_with_the_repository_is_refused(repository: Path) -> None:
+    forged = repository / ".stigmergy" / "runs" / "29991231-235959-abcd"
+    forged.mkdir(parents=True)
+    (forged / "run.json").write_text("{}")
+    subprocess.run(["git", "add", "-f", "."], cwd=repository, check=True)
+    with pytest.raises(UsageError, match="git tracks files in"):
+        StateFolder(repository).find(None)
+
+
+def test_a_report_is_not_written_through_a_link(state: StateFolder, tmp_path: Path) -> None:
+    run = state.create(new_run_id(0), spec(tmp_path))
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (run.path / "report.json.new").symlink_to(victim)
+    run.write_report({"exit_code": 0})
+    assert victim.read_text() == "precious"
+    assert run.report.is_file()

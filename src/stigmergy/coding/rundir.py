@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from pydantic import ValidationError
 
 from stigmergy.coding.git.process import run_git
 from stigmergy.coding.git.repository import Repository
+from stigmergy.coding.protected import STATE_FOLDER
 from stigmergy.coding.spec import RunSpec
 from stigmergy.errors import CorruptError, NotFoundError, UsageError
 
@@ -99,23 +101,25 @@ class RunDirectory:
 
     def write_report(self, report: dict[str, object]) -> None:
         """Keep the report, atomically."""
-        temporary = self.path / "report.json.new"
-        temporary.write_text(json.dumps(report, indent=2) + "\n")
-        temporary.replace(self.report)
+        # A fresh name, opened exclusively: a link that somebody put there is not written through.
+        with tempfile.NamedTemporaryFile("w", dir=self.path, delete=False) as file:
+            file.write(json.dumps(report, indent=2) + "\n")
+        Path(file.name).replace(self.report)
 
 
 class StateFolder:
     """The `.stigmergy/` of a repository."""
 
     def __init__(self, top: Path) -> None:
-        self.path = top / ".stigmergy"
+        self.path = top / STATE_FOLDER
 
     def prepare(self) -> None:
         """Make it if it is not there.
 
         Raises:
-            UsageError: it cannot be written.
+            UsageError: it cannot be written, or it is not our own.
         """
+        self._require_own()
         try:
             (self.path / "runs").mkdir(parents=True, exist_ok=True)
             ignore = self.path / ".gitignore"
@@ -123,6 +127,25 @@ class StateFolder:
                 ignore.write_text("*\n")
         except OSError as error:
             raise UsageError(f"cannot write to {self.path}: {error.strerror}") from None
+
+    def _require_own(self) -> None:
+        """Refuse a state folder that came with the repository: it would be believed.
+
+        Raises:
+            UsageError: git tracks it, or it leads elsewhere.
+        """
+        for folder in (self.path, self.path / "runs"):
+            if folder.is_symlink():
+                raise UsageError(f"{folder} is a link: remove it, runs keep their state in there")
+        top = self.path.parent
+        if not top.is_dir():
+            return
+        tracked = run_git(("ls-files", "-z", "--", STATE_FOLDER), cwd=top, accept=(0, 128))
+        if tracked.stdout:
+            raise UsageError(
+                f"git tracks files in {self.path}, so they are not the state of runs of yours: "
+                f"remove them with `git rm -r --cached {STATE_FOLDER}` if you trust them"
+            )
 
     def create(self, run_id: str, spec: RunSpec) -> RunDirectory:
         """A folder for a new run, with its spec in it whenever it is there at all."""
@@ -146,6 +169,7 @@ class StateFolder:
             NotFoundError: there is none.
             UsageError: several have such an id.
         """
+        self._require_own()
         runs = self.runs()
         if not runs:
             raise NotFoundError(f"no run has been started in {self.path.parent} (no {self.path})")

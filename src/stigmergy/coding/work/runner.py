@@ -8,12 +8,13 @@ itself with a handoff that parses is a failure with a reason, and never complete
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from stigmergy.board import JsonObject
 from stigmergy.coding.git.repository import Repository
+from stigmergy.coding.protected import protected
 from stigmergy.coding.sandbox.sandbox import Exit, Limits, Sandbox
 from stigmergy.coding.work.agent import AGENTS, AgentKind, agent_kind
 from stigmergy.coding.work.briefing import with_prompts
@@ -37,6 +38,7 @@ Reason = Literal[
     "crashed",  # its runner ended with an error
     "no-result",
     "invalid-result",
+    "out-of-bounds",  # it changed what only this program and its user may change
     "rewritten-history",  # its commits do not descend from the base
 ]
 
@@ -121,25 +123,53 @@ class TaskRunner:
             text = f"its commit {commit} does not descend from {sandbox.base}, where it started"
             self._repository.git("update-ref", "-d", ref, commit)
             raise AttemptFailedError(assignment.task_id, "rewritten-history", text, exit=ended)
-        handoff = self._counted(claim, sandbox.base, commit)
-        return WorkResult(handoff=handoff, commit=commit, exit=ended, refused_lines=reader.refused)
-
-    def _counted(self, claim: Handoff, base: str, commit: str | None) -> Handoff:
-        """The handoff with what git says in place of what it claims."""
         if commit is None:
-            none = {"files_changed": 0, "lines_added": 0, "lines_removed": 0}
-            return _with(claim, commits=0, changes=(), metrics=none)
-        commits = len(self._repository.commits(base, commit))
+            return _result(_without_changes(claim), None, ended, reader)
+        rows = self._changes(sandbox.base, commit)
+        if out := protected(row.path for row in rows):
+            self._repository.git("update-ref", "-d", ref, commit)
+            text = f"it changed what no agent may change: {', '.join(out[:5])}"
+            raise AttemptFailedError(assignment.task_id, "out-of-bounds", text, exit=ended)
+        commits = len(self._repository.commits(sandbox.base, commit))
+        return _result(_counted(claim, commits, rows), commit, ended, reader)
+
+    def _changes(self, base: str, commit: str) -> list[_Change]:
+        """What git says that the commits changed."""
         asked = ("diff-tree", "-r", "--numstat", "-z", "--no-renames", base, commit)
-        stat = self._repository.git(*asked).stdout
-        rows = [row.split(b"\t", 2) for row in stat.split(b"\0") if row]
-        metrics = {
-            "files_changed": len(rows),
-            "lines_added": sum(_lines(row[0]) for row in rows),
-            "lines_removed": sum(_lines(row[1]) for row in rows),
-        }
-        changes = tuple(row[2].decode(errors="replace") for row in rows[:_LISTED])
-        return _with(claim, commits=commits, changes=changes, metrics=metrics)
+        rows = [row.split(b"\t", 2) for row in self._repository.git(*asked).stdout.split(b"\0")]
+        return [
+            _Change(_lines(row[0]), _lines(row[1]), row[2].decode(errors="replace"))
+            for row in rows
+            if len(row) == 3
+        ]
+
+
+class _Change(NamedTuple):
+    added: int
+    removed: int
+    path: str
+
+
+def _result(
+    handoff: Handoff, commit: str | None, ended: Exit, reader: ProgressReader
+) -> WorkResult:
+    return WorkResult(handoff=handoff, commit=commit, exit=ended, refused_lines=reader.refused)
+
+
+def _without_changes(claim: Handoff) -> Handoff:
+    none = {"files_changed": 0, "lines_added": 0, "lines_removed": 0}
+    return _with(claim, commits=0, changes=(), metrics=none)
+
+
+def _counted(claim: Handoff, commits: int, rows: Sequence[_Change]) -> Handoff:
+    """The handoff with what git says in place of what it claims."""
+    metrics = {
+        "files_changed": len(rows),
+        "lines_added": sum(row.added for row in rows),
+        "lines_removed": sum(row.removed for row in rows),
+    }
+    changes = tuple(row.path for row in rows[:_LISTED])
+    return _with(claim, commits=commits, changes=changes, metrics=metrics)
 
 
 def _with_grace(limits: Limits, wall_s: float) -> Limits:
