@@ -7,10 +7,12 @@ Later sources win: defaults, `stigmergy.toml` in the working folder (or the file
 
 from __future__ import annotations
 
+import difflib
 import os
+from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import (
@@ -26,12 +28,24 @@ __all__ = ["CONFIG_FILE", "Settings", "load_settings"]
 
 CONFIG_FILE = "stigmergy.toml"
 
+_PREFIX: Final = "STIG_"
+_NO_SETTINGS: Final = frozenset(
+    {"STIG_CONFIG", "STIG_MODEL_KEY"}
+    # What an agent has around it; its task may be to run `stig`.
+    | {"STIG_WORKSPACE", "STIG_SANDBOX_ID"}
+    | {"STIG_PATH", "STIG_TASK", "STIG_DESCRIPTION", "STIG_PROMPT"}
+)
+"""Variables with the settings' prefix that mean something else."""
+
+Seconds = Annotated[float, Field(gt=0, le=366 * 24 * 3600, allow_inf_nan=False)]
+"""A length of time; a limit of years is none, and clocks overflow on it."""
+
 
 class Settings(BaseSettings):
     """All settings of a coding run. `docs/reference/settings.md` explains each."""
 
     model_config = SettingsConfigDict(
-        env_prefix="STIG_", env_ignore_empty=True, extra="forbid", frozen=True
+        env_prefix=_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True
     )
 
     agents: int = Field(default=4, ge=1, le=1000)
@@ -50,7 +64,7 @@ class Settings(BaseSettings):
     gate: str | None = None
     """The command that proves a change; found for common projects if not given, `none` for no
     gate at all."""
-    gate_timeout_s: float = Field(default=900.0, gt=0)
+    gate_timeout_s: Seconds = 900.0
     strategy: Literal["fast-forward", "rebase", "merge-commit"] = "rebase"
     """How a branch comes onto the target."""
     target: str | None = None
@@ -66,12 +80,12 @@ class Settings(BaseSettings):
     """Items that a planner may make in all."""
     max_sprints: int = Field(default=20, ge=1)
     """Times that a planner may plan."""
-    reconcile_s: float = Field(default=300.0, gt=0)
+    reconcile_s: Seconds = 300.0
     """The target is swept this often; five times as often while it is red."""
-    task_timeout_s: float = Field(default=1800.0, gt=0)
+    task_timeout_s: Seconds = 1800.0
     max_steps: int = Field(default=60, ge=1)
     """Model calls of the built-in agent in one task."""
-    lease_s: float = Field(default=60.0, gt=0)
+    lease_s: Seconds = 60.0
     """An agent that is silent for so long has lost its task."""
     budget_tokens: int | None = Field(default=None, ge=0)
     """Of the run, prompts and completions together."""
@@ -123,9 +137,8 @@ def load_settings(**flags: Any) -> Settings:
         UsageError: a setting is unknown or has a wrong value; the text names it.
     """
     given = {name: value for name, value in flags.items() if value is not None}
-    named = os.environ.get("STIG_CONFIG")
-    if named is not None and not Path(named).is_file():
-        raise UsageError(f"STIG_CONFIG names {named}, which is not a file")
+    _check_file()
+    _check_names(os.environ)
     try:
         return Settings(**given)
     except ValidationError as error:
@@ -136,3 +149,40 @@ def load_settings(**flags: Any) -> Settings:
         raise UsageError(f"settings: {'; '.join(faults)}") from None
     except ValueError as error:
         raise UsageError(f"settings: {error}") from None
+    except OSError as error:
+        raise UsageError(f"{error.filename}: cannot be read: {error.strerror}") from None
+
+
+def _check_file() -> None:
+    """See that the settings' file is one, for what is none would be passed over.
+
+    Raises:
+        UsageError: it is not.
+    """
+    named = os.environ.get("STIG_CONFIG")
+    if named is not None and not Path(named).is_file():
+        raise UsageError(f"STIG_CONFIG names {named}, which is not a file")
+    usual = Path(CONFIG_FILE)
+    if named is None and (usual.exists() or usual.is_symlink()) and not usual.is_file():
+        raise UsageError(f"{CONFIG_FILE} is not a file; remove it, or name another in STIG_CONFIG")
+
+
+def _check_names(environ: Iterable[str]) -> None:
+    """See that every variable with the settings' prefix is known.
+
+    Raises:
+        UsageError: one is not; pydantic would pass over it.
+    """
+    known = {f"{_PREFIX}{name.upper()}" for name in Settings.model_fields} | _NO_SETTINGS
+    for name in sorted(environ):
+        if not name.upper().startswith(_PREFIX) or name.upper() in known:
+            continue
+        # With the prefix, every name would be near another.
+        bare = name.upper().removeprefix(_PREFIX).lower()
+        near = difflib.get_close_matches(bare, Settings.model_fields, n=1)
+        meant = (
+            f"did you mean {_PREFIX}{near[0].upper()}?"
+            if near
+            else "see docs/reference/settings.md"
+        )
+        raise UsageError(f"settings: the environment has {name}, which is no setting; {meant}")
