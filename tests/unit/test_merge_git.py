@@ -1,5 +1,6 @@
 """The git layer: refs by compare-and-swap, checked names, errors that say what happened."""
 
+import os
 import subprocess
 
 import pytest
@@ -198,3 +199,24 @@ def test_repositories_with_sha_256_work(tmp_path):
         assert len(tip) == 64
         assert repository.commit(tip).subject == "x"
         assert repository.update_refs([("refs/x/a", tip, "0" * 64)], reason="t")
+
+
+def test_a_file_is_not_a_repository(path):
+    with pytest.raises(UsageError, match=r"file is not a directory; name a git repository"):
+        Repository(path / "file")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may enter every folder")
+def test_a_folder_that_may_not_be_entered_is_named(path):
+    closed = path / "closed"
+    closed.mkdir(mode=0)
+    with pytest.raises(UsageError, match="closed: Permission denied"):
+        Repository(closed)
+
+
+def test_the_repository_of_another_user_comes_with_gits_own_advice(path, monkeypatch):
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(UsageError) as caught:
+        Repository(path)
+    assert f"git config --global --add safe.directory {path}" in str(caught.value)
+    assert "git init" not in str(caught.value)

@@ -128,6 +128,7 @@ def run_git(
 
     Raises:
         GitError: it ended with a status that is not in `accept`, or not within `timeout_s`.
+        UsageError: `cwd` is no folder, or may not be entered.
         UnsupportedError: there is no git.
     """
     try:
@@ -142,10 +143,12 @@ def run_git(
         )
     except subprocess.TimeoutExpired as error:
         raise GitError(args, code=None, stderr=f"killed after {timeout_s:g} s") from error
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         if not cwd.is_dir():
             raise UsageError(f"{cwd} is not a directory; name a git repository.") from error
         raise UnsupportedError("git is not on PATH; install git 2.38 or newer.") from error
+    except PermissionError as error:
+        raise UsageError(f"git cannot be run in {cwd}: {error.strerror}.") from error
     stderr = ended.stderr.decode(errors="replace")
     if ended.returncode not in accept:
         raise GitError(args, code=ended.returncode, stderr=stderr)

@@ -54,6 +54,8 @@ class Repository:
                 cwd=path,
             )
         except GitError as error:
+            if "dubious ownership" in error.stderr:  # git goes on to say how to trust it
+                raise UsageError(f"{path} belongs to another user: {error.stderr}") from error
             raise UsageError(
                 f"{path} is not in a git repository ({error.stderr}). Run `git init` there, "
                 "or name another folder."
