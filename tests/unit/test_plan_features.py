@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -155,7 +156,7 @@ def test_the_template_is_a_features_file() -> None:
 def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read: No such file"):
         read_features(tmp_path / "none.json")
-    with pytest.raises(UsageError, match="cannot be read: Is a directory"):
+    with pytest.raises(UsageError, match="cannot be read: not a regular file"):
         read_features(tmp_path)
 
 
@@ -172,3 +173,11 @@ def test_the_demonstration_is_a_features_file() -> None:
     features = read_features(path)
     assert len(features.items) == 20
     assert features.notes == ("20 features planned",)
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_is_refused_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "F.json"
+    os.mkfifo(pipe)
+    with pytest.raises(UsageError, match="cannot be read: not a regular file"):
+        read_features(pipe)
