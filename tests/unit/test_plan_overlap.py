@@ -1,5 +1,7 @@
 """Items that may run at the same time on the same files, and the plan as it is shown."""
 
+import pytest
+
 from stigmergy.coding.plan.describe import describe
 from stigmergy.coding.plan.overlap import find_overlaps, serialise_overlaps
 from stigmergy.coding.plan.workitem import WorkItem, check_items
@@ -85,3 +87,14 @@ def test_the_longest_chain_does_not_take_the_first_way() -> None:
 
 def test_no_items_have_an_empty_description() -> None:
     assert describe([]).widest_wave == 0
+
+
+@pytest.mark.timeout(10)
+def test_a_long_chain_over_one_file_is_described_at_once() -> None:
+    length = 20_000
+    chain = [item(f"F{n}", "x", after=(f"F{n - 1}",) if n else ()) for n in range(length)]
+    check_items(chain)
+    plan = describe(chain)
+    assert len(plan.critical_path) == length
+    assert plan.overlaps == ()
+    assert serialise_overlaps(chain) == tuple(chain)

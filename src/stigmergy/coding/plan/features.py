@@ -72,8 +72,8 @@ def read_features(path: Path) -> Features:
         FeaturesError: what it holds is not a list of features.
     """
     try:
-        if path.exists() and not path.is_file():
-            raise UsageError(f"{path}: cannot be read: not a regular file")  # a pipe may keep us waiting
+        if path.exists() and not path.is_file():  # to open a pipe may never end
+            raise UsageError(f"{path}: cannot be read: not a regular file")
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:

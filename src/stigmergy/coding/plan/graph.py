@@ -91,16 +91,22 @@ def critical_path(graph: Graph) -> tuple[str, ...]:
     return tuple(reversed(path))
 
 
-def waits_for(graph: Graph, key: str) -> frozenset[str]:
-    """Everything that must be done before `key`, near and far."""
-    found: set[str] = set()
-    ahead = list(graph.get(key, ()))
+def waits_for(graph: Graph, key: str, other: str, *, place: Mapping[str, int]) -> bool:
+    """`key` comes after `other` because it waits for it, near or far.
+
+    `place` is where each key stands in a `linear_order`: what stands before `other` cannot wait
+    for it, so that the search stays between the two, however long the chains are.
+    """
+    seen = {key}
+    ahead = [key]
     while ahead:
-        other = ahead.pop()
-        if other not in found and other in graph:
-            found.add(other)
-            ahead += graph[other]
-    return frozenset(found)
+        for waited in graph[ahead.pop()]:
+            if waited == other:
+                return True
+            if waited not in seen and place.get(waited, -1) > place[other]:
+                seen.add(waited)
+                ahead.append(waited)
+    return False
 
 
 def _depths(graph: Graph) -> dict[str, int]:

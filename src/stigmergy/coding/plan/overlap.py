@@ -6,7 +6,7 @@ Pure. An item without a scope says nothing about its files, so nothing is said a
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 
@@ -37,10 +37,14 @@ class Overlap:
 def find_overlaps(items: Sequence[WorkItem]) -> tuple[Overlap, ...]:
     """Where items that nothing orders may change the same file. The items must be valid."""
     graph = _graph(items)
+    place = _places(items, graph)
     return tuple(
         overlap
-        for overlap in _meetings(items, graph)
-        if any(not _ordered(graph, *pair) for pair in pairwise(overlap.keys))
+        for overlap in _meetings(items, place)
+        if any(
+            not waits_for(graph, later, earlier, place=place)
+            for earlier, later in pairwise(overlap.keys)
+        )
     )
 
 
@@ -51,10 +55,11 @@ def serialise_overlaps(items: Sequence[WorkItem]) -> tuple[WorkItem, ...]:
     dependency points backwards in that one order, so no cycle can arise.
     """
     graph = _graph(items)
+    place = _places(items, graph)
     added: dict[str, list[str]] = defaultdict(list)
-    for overlap in _meetings(items, graph):
+    for overlap in _meetings(items, place):
         for earlier, later in pairwise(overlap.keys):
-            if not _ordered(graph, earlier, later):
+            if not waits_for(graph, later, earlier, place=place):
                 added[later].append(earlier)
     return tuple(
         replace(item, depends_on=tuple(dict.fromkeys((*item.depends_on, *added[item.key]))))
@@ -66,10 +71,14 @@ def _graph(items: Sequence[WorkItem]) -> Graph:
     return {item.key: item.depends_on for item in items}
 
 
-def _meetings(items: Sequence[WorkItem], graph: Graph) -> Iterator[Overlap]:
-    """Every pattern held by several items, and every two patterns that meet."""
+def _places(items: Sequence[WorkItem], graph: Graph) -> Mapping[str, int]:
+    """Where each item stands when all are done one after another."""
     order = linear_order(graph, {item.key: item.priority for item in items})
-    place = {key: at for at, key in enumerate(order)}
+    return {key: at for at, key in enumerate(order)}
+
+
+def _meetings(items: Sequence[WorkItem], place: Mapping[str, int]) -> Iterator[Overlap]:
+    """Every pattern held by several items, and every two patterns that meet."""
     holders: dict[str, list[str]] = defaultdict(list)
     for item in items:
         for pattern in dict.fromkeys(pattern.removesuffix("/") for pattern in item.scope):
@@ -99,7 +108,3 @@ def _meeting_patterns(patterns: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     for one, other in combinations(globs, 2):
         if patterns_overlap(one, other):
             yield one, other
-
-
-def _ordered(graph: Graph, one: str, other: str) -> bool:
-    return one in waits_for(graph, other) or other in waits_for(graph, one)

@@ -99,14 +99,15 @@ def find_faults(items: Sequence[WorkItem], *, known: Collection[str] = ()) -> tu
 
     `known` are keys that are on the board already: they may be waited for, not be used again.
     """
-    keys = {item.key for item in items}
+    earlier = frozenset(known)
+    keys = earlier.union(item.key for item in items)
     taken = Counter(item.key for item in items)
     faults: list[Fault] = []
     for item in items:
         faults += [Fault(item.key, *fault) for fault in _own_faults(item)]
-        if item.key in known:
+        if item.key in earlier:
             faults.append(Fault(item.key, "id", "is used by an earlier item; choose another"))
-        faults += _dependency_faults(item, keys.union(known))
+        faults += _dependency_faults(item, keys)
     faults += [
         Fault(key, "id", f"is used by {count} items; ids must be unique")
         for key, count in taken.items()
