@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import zlib
 from collections.abc import Iterator
 from hashlib import sha1
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from stigmergy.coding.sandbox.disk import remove_tree
 from stigmergy.coding.sandbox.local import LocalSandboxes
 from stigmergy.coding.sandbox.sandbox import Sandbox, SandboxSettings
 from stigmergy.errors import CorruptError
@@ -198,3 +201,52 @@ def test_pipes_and_devices_in_place_of_objects_do_not_make_us_wait(
     with pytest.raises(CorruptError):
         sandbox.export(REF)
     assert git(repository, "for-each-ref", "refs/stigmergy") == ""
+
+
+_NEST = """
+import os
+for _ in range(3000):
+    os.mkdir("d")
+    os.chdir("d")
+open("file", "w").close()
+os.symlink("/", "link")
+"""
+
+
+def test_folders_nested_beyond_every_limit_are_removed(
+    repository: Path, tmp_path: Path, factory: LocalSandboxes, sandbox: Sandbox
+) -> None:
+    ended = sandbox.run([sys.executable, "-c", _NEST])
+    assert ended.code == 0
+    sandbox.close()
+    factory.open("T2", git(repository, "rev-parse", "main")).close()
+    factory.close()
+    assert sorted(entry.name for entry in (tmp_path / "state").iterdir()) == ["lock"]
+
+
+def test_what_a_killed_run_left_nested_is_removed_by_the_next(
+    repository: Path, tmp_path: Path
+) -> None:
+    left = tmp_path / "state" / "boxes" / "1-T1"
+    left.mkdir(parents=True)
+    subprocess.run([sys.executable, "-c", _NEST], cwd=left, check=True)
+    with LocalSandboxes(repository, tmp_path / "state", SandboxSettings(confine="none")):
+        assert not left.exists()
+
+
+def test_a_link_in_what_is_removed_is_not_followed(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "file").write_text("text\n")
+    gone = tmp_path / "gone"
+    (gone / "locked" / "inner").mkdir(parents=True)
+    (gone / "locked" / "link").symlink_to(kept)
+    (gone / "locked" / "inner").chmod(0)
+    (gone / "locked").chmod(0)
+    remove_tree(gone)
+    assert not gone.exists()
+    (tmp_path / "link").symlink_to(kept)
+    remove_tree(tmp_path / "link")
+    remove_tree(tmp_path / "link")
+    assert (kept / "file").read_text() == "text\n"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]

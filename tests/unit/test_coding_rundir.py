@@ -115,16 +115,25 @@ def repository(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", [".stigmergy", ".stigmergy/runs"])
-def test_a_state_folder_that_is_a_link_is_refused(repository: Path, name: str) -> None:
+def test_a_link_that_came_with_the_repository_is_refused(repository: Path, name: str) -> None:
     outside = repository.parent / "outside"
     outside.mkdir()
     link = repository / name
     link.parent.mkdir(exist_ok=True)
     link.symlink_to(outside)
+    subprocess.run(["git", "add", "-f", "."], cwd=repository, check=True)
     for use in (StateFolder(repository).prepare, lambda: StateFolder(repository).find(None)):
-        with pytest.raises(UsageError, match="is a link"):
+        with pytest.raises(UsageError, match="git tracks files in"):
             use()
     assert list(outside.iterdir()) == []
+
+
+def test_a_link_that_the_user_made_is_followed(repository: Path) -> None:
+    outside = repository.parent / "outside"
+    outside.mkdir()
+    (repository / ".stigmergy").symlink_to(outside)
+    StateFolder(repository).prepare()
+    assert (outside / "runs").is_dir()
 
 
 def test_a_run_that_came_with_the_repository_is_refused(repository: Path) -> None:

@@ -129,14 +129,13 @@ class StateFolder:
             raise UsageError(f"cannot write to {self.path}: {error.strerror}") from None
 
     def _require_own(self) -> None:
-        """Refuse a state folder that came with the repository: it would be believed.
+        """Refuse a state folder, or a link in its place, that came with the repository.
+
+        A link that the user made is their own affair: it may lead to a larger disk.
 
         Raises:
-            UsageError: git tracks it, or it leads elsewhere.
+            UsageError: git tracks it, so it would be somebody else's runs that are believed.
         """
-        for folder in (self.path, self.path / "runs"):
-            if folder.is_symlink():
-                raise UsageError(f"{folder} is a link: remove it, runs keep their state in there")
         top = self.path.parent
         if not top.is_dir():
             return

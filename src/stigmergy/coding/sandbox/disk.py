@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from stigmergy.errors import CorruptError, UsageError
@@ -172,22 +172,84 @@ def remove_tree(path: Path) -> None:
 
     A link is removed, not followed. What is removed must not be in use any more.
     """
-    if path.is_symlink() or not path.is_dir():
-        path.unlink(missing_ok=True)
-        return
+    while os.path.lexists(path):
+        with suppress(FileNotFoundError):  # somebody else removes it as well: look again
+            if path.is_dir() and not path.is_symlink():
+                _remove_folder(path)
+            else:
+                path.unlink()
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """A folder on the way down, and the folders in it that are still to be removed."""
+
+    name: str
+    identity: tuple[int, int]
+    folders: list[str]
+
+
+def _remove_folder(path: Path) -> None:
+    # One folder is open at a time, and each step is one name long. So neither the depth nor the
+    # length of a path is limited: a program may have nested folders beyond every limit.
+    here = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    way = [_Level("", _identity(here), [path.name])]
     try:
-        shutil.rmtree(path)
-    except FileNotFoundError:
-        if path.exists():
-            remove_tree(path)
+        while way[0].folders or len(way) > 1:
+            if way[-1].folders:
+                name = way[-1].folders.pop()
+                here = _moved(here, _open_to_empty(here, name))
+                way.append(_Level(name, _identity(here), _unlink_files(here)))
+            else:
+                emptied = way.pop()
+                here = _moved(here, _open_above(here, way[-1].identity))
+                os.rmdir(emptied.name, dir_fd=here)
+    finally:
+        os.close(here)
+
+
+def _moved(here: int, there: int) -> int:
+    os.close(here)
+    return there
+
+
+def _identity(folder: int) -> tuple[int, int]:
+    status = os.fstat(folder)
+    return status.st_dev, status.st_ino
+
+
+def _open_to_empty(here: int, name: str) -> int:
+    """Open a folder and give ourselves back what an ordinary user needs to empty it."""
+    try:
+        inner = os.open(name, _FOLDER, dir_fd=here)
     except PermissionError:
-        _allow(path)
-        shutil.rmtree(path, ignore_errors=False)
+        os.chmod(name, 0o700, dir_fd=here)  # noqa: PTH101 # relative to an open folder
+        inner = os.open(name, _FOLDER, dir_fd=here)
+    try:
+        if os.fstat(inner).st_mode & 0o700 != 0o700:
+            os.fchmod(inner, 0o700)
+    except OSError:
+        os.close(inner)
+        raise
+    return inner
 
 
-def _allow(path: Path) -> None:
-    """Give ourselves back every folder under `path`: an ordinary user needs it to delete."""
-    path.chmod(0o700)
-    for entry in os.scandir(path):
+def _open_above(here: int, expected: tuple[int, int]) -> int:
+    above = os.open("..", _FOLDER, dir_fd=here)
+    if _identity(above) != expected:
+        os.close(above)
+        raise OSError(errno.ESTALE, "a folder was moved while it was being removed")
+    return above
+
+
+def _unlink_files(folder: int) -> list[str]:
+    """Remove all but the folders in a folder; returns those."""
+    with os.scandir(folder) as found:
+        entries = list(found)
+    folders: list[str] = []
+    for entry in entries:
         if entry.is_dir(follow_symlinks=False):
-            _allow(Path(entry.path))
+            folders.append(entry.name)
+        else:
+            os.unlink(entry.name, dir_fd=folder)  # noqa: PTH108 # relative to an open folder
+    return folders

@@ -11,6 +11,9 @@ import stat
 
 __all__ = ["ToolError", "resolve"]
 
+_MOST_PARTS = 100
+"""Folders nested deeper break tools, beginning with `os.makedirs`, which calls itself."""
+
 
 class ToolError(Exception):
     """A tool could not do what was asked; the text goes to the model."""
@@ -20,7 +23,7 @@ def resolve(root: str, path: str) -> str:
     """The absolute form of `path`, which is relative to `root`.
 
     Raises:
-        ToolError: it leads out of the repository, into `.git`, or through a link.
+        ToolError: it leads out of the repository, into `.git`, or through a link, or is too deep.
     """
     if "\0" in path:
         raise ToolError("a path cannot hold a NUL character")
@@ -32,6 +35,11 @@ def resolve(root: str, path: str) -> str:
         )
     if not parts:
         raise ToolError("name a file: this path is the repository's root")
+    if len(parts) > _MOST_PARTS:
+        raise ToolError(
+            f"this path has {len(parts):,} parts: give one with at most {_MOST_PARTS}, "
+            "nested less deeply"
+        )
     # Git refuses these names too: on some file systems they are the same folder.
     if any(part.lower().rstrip(". ") == ".git" for part in parts):
         raise ToolError(f"{path!r} is git's own: use the commit tool")
