@@ -223,7 +223,7 @@ def _open_to_empty(here: int, name: str) -> int:
     try:
         inner = os.open(name, _FOLDER, dir_fd=here)
     except PermissionError:
-        os.chmod(name, 0o700, dir_fd=here)  # noqa: PTH101 # relative to an open folder
+        os.chmod(name, 0o700, dir_fd=here)  # relative to an open folder
         inner = os.open(name, _FOLDER, dir_fd=here)
     try:
         if os.fstat(inner).st_mode & 0o700 != 0o700:
@@ -251,5 +251,5 @@ def _unlink_files(folder: int) -> list[str]:
         if entry.is_dir(follow_symlinks=False):
             folders.append(entry.name)
         else:
-            os.unlink(entry.name, dir_fd=folder)  # noqa: PTH108 # relative to an open folder
+            os.unlink(entry.name, dir_fd=folder)  # relative to an open folder
     return folders
