@@ -70,6 +70,11 @@ def test_a_path_is_not_gits_own(repo: Path, path: str) -> None:
     assert "commit tool" in refusal(resolve, str(repo), path)
 
 
+def test_a_path_nested_too_deeply_is_refused(files: Files) -> None:
+    assert "1,501 parts" in refusal(files.write_file, "d/" * 1500 + "f", "text")
+    assert "created" in files.write_file("d/" * 99 + "f", "text")
+
+
 def test_an_absolute_path_inside_is_understood(repo: Path) -> None:
     assert resolve(str(repo), f"{repo}/src/app.py") == f"{repo}/src/app.py"
 
