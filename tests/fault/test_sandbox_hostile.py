@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from collections.abc import Iterator
 from hashlib import sha1
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from stigmergy.coding.sandbox import harvest
 from stigmergy.coding.sandbox.disk import remove_tree
 from stigmergy.coding.sandbox.local import LocalSandboxes
 from stigmergy.coding.sandbox.sandbox import Sandbox, SandboxSettings
@@ -224,6 +226,20 @@ def test_folders_nested_beyond_every_limit_are_removed(
     assert sorted(entry.name for entry in (tmp_path / "state").iterdir()) == ["lock"]
 
 
+def test_a_git_folder_among_tracked_files_is_gone_for_the_next(
+    repository: Path, factory: LocalSandboxes
+) -> None:
+    (repository / "src").mkdir()
+    (repository / "src" / "tracked").touch()
+    commit_all(repository)
+    head = git(repository, "rev-parse", "HEAD")
+    first = factory.open("T1", head)
+    shell(first, "git init --quiet src; git -C src config core.fsmonitor evil; echo x > src/new")
+    first.close()
+    second = factory.open("T2", head)
+    assert shell(second, "ls -A src; git status --porcelain --ignored") == "tracked"
+
+
 def test_what_a_killed_run_left_nested_is_removed_by_the_next(
     repository: Path, tmp_path: Path
 ) -> None:
@@ -250,3 +266,64 @@ def test_a_link_in_what_is_removed_is_not_followed(tmp_path: Path) -> None:
     remove_tree(tmp_path / "link")
     assert (kept / "file").read_text() == "text\n"
     assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]
+
+
+_BIG = f"head -c 3000000 /dev/zero > a; head -c 3000001 /dev/zero > b; {COMMIT}"
+
+
+@pytest.mark.parametrize("how", ["git repack -q -a -d -l", "true"], ids=["packed", "loose"])
+@pytest.mark.parametrize(
+    ("limit", "most"), [("MOST_BYTES", 4_000_000), ("_MOST_OBJECT_BYTES", 2_000_000)]
+)
+def test_objects_count_by_what_they_unpack_to(
+    sandbox: Sandbox,
+    repository: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+    limit: str,
+    most: int,
+) -> None:
+    shell(sandbox, f"{_BIG}; {how}")
+    monkeypatch.setattr(harvest, limit, most)
+    with pytest.raises(CorruptError, match="it brings"):
+        sandbox.export(REF)
+    assert git(repository, "for-each-ref", "refs/stigmergy") == ""
+    monkeypatch.undo()
+    assert sandbox.export(REF) == git(repository, "rev-parse", REF)
+
+
+def test_packed_objects_are_counted(
+    sandbox: Sandbox, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell(sandbox, f"echo 2 >> file; {COMMIT}; git repack -q -a -d -l")
+    monkeypatch.setattr(harvest, "MOST_OBJECTS", 2)  # a commit, a tree and a blob come
+    with pytest.raises(CorruptError, match="more than 2 objects"):
+        sandbox.export(REF)
+    assert git(repository, "for-each-ref", "refs/stigmergy") == ""
+
+
+@pytest.mark.parametrize("said", [99, 1 << 40], ids=["lies", "too large"])
+def test_a_loose_object_is_judged_before_it_is_inflated(sandbox: Sandbox, said: int) -> None:
+    size = 32 * 1024**2
+    bomb = zlib.compress(f"blob {said}\0".encode() + bytes(size))
+    sandbox.write_file(f"repo/.git/objects/ef/{'ef' * 19}", bomb)
+    set_head(sandbox, "ef" * 20)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptError):
+            sandbox.export(REF)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < size / 4
+
+
+def test_only_known_variables_are_passed_on(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_TOKEN", "secret")
+    monkeypatch.setenv("LC_TIME", "C")
+    lines: list[str] = []
+    sandbox.run(["env"], on_line=lines.append)
+    assert "LC_TIME=C" in lines
+    assert not [line for line in lines if "secret" in line]

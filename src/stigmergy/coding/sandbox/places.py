@@ -217,9 +217,26 @@ class WorktreePlaces:
         environment = isolated(git_dir, repo)
         for asked in (("read-tree", "--reset", "-u", commit), ("clean", "-ffdxq")):
             run_git(asked, cwd=repo, env=environment, timeout_s=_RESET_TIMEOUT_S)
+        _remove_nested(repo)
         index = git_dir / "index"
         write_git_dir(repo / ".git", self._store)
         write_start(repo / ".git", commit, index.read_bytes())
+
+
+def _remove_nested(repo: Path) -> None:
+    """Remove what `git clean` never looks at: git folders inside folders of tracked files.
+
+    The next program's git would obey them, so one agent would speak to another.
+    """
+    folders = [repo]  # not os.walk, which recurses as deep as what an agent has landed
+    while folders:
+        with os.scandir(folders.pop()) as found:
+            entries = list(found)
+        for entry in entries:
+            if entry.name == ".git":
+                remove_tree(Path(entry.path))
+            elif entry.is_dir(follow_symlinks=False):
+                folders.append(Path(entry.path))
 
 
 def _make_folders(folder: Path) -> None:
