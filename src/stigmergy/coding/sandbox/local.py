@@ -43,7 +43,15 @@ __all__ = ["LocalSandboxes"]
 _MODEL_PORT = 8421
 """Where the model gateway is found on loopback inside a sandbox that has its own network."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_PASSED_ON = re.compile(r"LANG|LANGUAGE|LC_[A-Z]+|TZ|TERM")
+_PASSED_ON = frozenset(
+    (
+        *("LANG", "LANGUAGE", "TZ", "TERM"),
+        *("LC_ALL", "LC_CTYPE", "LC_COLLATE", "LC_MESSAGES", "LC_MONETARY", "LC_NUMERIC"),
+        *("LC_TIME", "LC_ADDRESS", "LC_IDENTIFICATION", "LC_MEASUREMENT", "LC_NAME", "LC_PAPER"),
+        "LC_TELEPHONE",
+    )
+)
+"""By name, not by a pattern: whatever else begins with LC_ is somebody's own, perhaps a secret."""
 _MADE = ("boxes", "etc", "layers", "slots")
 """What a factory makes in its state folder."""
 
@@ -178,7 +186,7 @@ class _Common:
     def environment(self, place: Place) -> dict[str, str]:
         """What every program gets."""
         confined = self.confinement is not None
-        found = {name: value for name, value in os.environ.items() if _PASSED_ON.fullmatch(name)}
+        found = {name: value for name, value in os.environ.items() if name in _PASSED_ON}
         found["PATH"] = self.confinement.path if self.confinement else os.environ.get("PATH", "")
         found["HOME"] = HOME if confined else str(place.folder / "home")
         found["TMPDIR"] = "/tmp" if confined else str(place.folder / "tmp")  # noqa: S108 # its own
