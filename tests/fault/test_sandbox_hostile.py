@@ -302,7 +302,7 @@ def test_packed_objects_are_counted(
     assert git(repository, "for-each-ref", "refs/stigmergy") == ""
 
 
-@pytest.mark.parametrize("said", [99, 1 << 40], ids=["lies", "too large"])
+@pytest.mark.parametrize("said", [3, 23, 99, 1 << 40])
 def test_a_loose_object_is_judged_before_it_is_inflated(sandbox: Sandbox, said: int) -> None:
     size = 32 * 1024**2
     bomb = zlib.compress(f"blob {said}\0".encode() + bytes(size))

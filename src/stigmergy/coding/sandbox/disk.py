@@ -39,10 +39,12 @@ def read_layered(roots: Sequence[Path], path: str, *, max_bytes: int) -> bytes |
     if handle is None:
         return None
     try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
             raise CorruptError(f"{path} in the sandbox is not a regular file", where=path)
         with open(handle, "rb", closefd=False) as file:
-            data = file.read(max_bytes + 1)
+            # Memory is set aside for as much as is asked for.
+            data = file.read(min(max_bytes, status.st_size) + 1)
     finally:
         os.close(handle)
     if len(data) > max_bytes:

@@ -36,6 +36,9 @@ _MOST_OBJECT_BYTES = 512 * 1024**2
 _OBJECTS = ".git/objects"
 _KINDS = {"commit": 1, "tree": 2, "blob": 3}
 _OID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_HEADER = re.compile(rb"(?P<kind>commit|tree|blob) (?P<size>0|[1-9][0-9]{0,18})\0")
+_HEADER_BYTES = 32
+"""Enough for every header."""
 _FAN_OUT = re.compile(r"[0-9a-f]{2}")
 _BRANCH = re.compile(r"refs/heads/[A-Za-z0-9][A-Za-z0-9._/-]{0,200}")
 _PACK_FILE = re.compile(r"pack-[0-9a-f]{40,64}\.pack")
@@ -93,20 +96,16 @@ class Harvest:
     def _packed(self, base: str, head: str) -> tuple[bytes, bool]:
         """A pack of what HEAD reaches and the sandbox made; and whether `base` is seen below it."""
         objects: list[tuple[str, bytes]] = []
-        size = 0
         follows = False
         for kind, content, links in self._reachable(head):
             follows = follows or (kind == "commit" and base in links)
             objects.append((kind, content))
-            size += len(content)
-            if len(objects) > MOST_OBJECTS or size > MOST_BYTES:
-                limit = f"{MOST_OBJECTS} objects or {MOST_BYTES} bytes"
-                raise _refused(head, f"it brings more than {limit}")
         return _pack(objects, self.store.digest), follows
 
     def _reachable(self, head: str) -> Iterator[tuple[str, bytes, tuple[str, ...]]]:
         # What is not there the user's repository has, or the strict unpacking will miss it.
         loose = self._loose()
+        taken = _Taken(head)
         waiting, seen = [head], {head}
         while waiting:
             oid = waiting.pop()
@@ -119,7 +118,7 @@ class Harvest:
             )
             if data is None:
                 continue  # a whiteout
-            kind, content = _inflate(oid, data)
+            kind, content = _inflate(oid, data, taken)
             links = _links(oid, kind, content)
             waiting += [link for link in links if link not in seen]
             seen.update(links)
@@ -165,12 +164,14 @@ class Harvest:
                 for pack in (objects / "pack").glob("*.pack"):
                     asked = ("index-pack", f"pack/{pack.name}")  # never trust an index that came
                     run_git(asked, cwd=objects, env=environment)
-                return run_git(
-                    ("pack-objects", "--revs", "--stdout", "-q"),
-                    cwd=objects,
-                    env=environment,
-                    stdin=f"{head}\n^{base}\n".encode(),
-                ).stdout
+                asked = ("rev-list", "--objects", "--no-object-names", head, f"^{base}")
+                oids = run_git(asked, cwd=objects, env=environment).stdout
+                # Only sizes are read so far: what is small in a pack may be huge outside of it.
+                asked = ("cat-file", "--batch-check=%(objectsize)", "--buffer")
+                sizes = run_git(asked, cwd=objects, env=environment, stdin=oids).stdout
+                _see_sizes(head, sizes)
+                asked = ("pack-objects", "--stdout", "-q")
+                return run_git(asked, cwd=objects, env=environment, stdin=oids).stdout
             except GitError as error:
                 raise _refused(head, error.stderr) from error
 
@@ -186,6 +187,37 @@ class Harvest:
                 left -= len(data)
                 (target / name).parent.mkdir(exist_ok=True)
                 (target / name).write_bytes(data)
+
+
+@dataclass(slots=True)
+class _Taken:
+    """What of the limits on new objects is used up."""
+
+    head: str
+    objects: int = 0
+    size: int = 0
+
+    def add(self, size: int) -> None:
+        """Count an object, before its content is in memory.
+
+        Raises:
+            CorruptError: it is too large, or one too many.
+        """
+        self.objects += 1
+        self.size += size
+        if size > _MOST_OBJECT_BYTES:
+            raise _refused(self.head, f"it brings an object of {size} bytes")
+        if self.objects > MOST_OBJECTS or self.size > MOST_BYTES:
+            limit = f"{MOST_OBJECTS} objects or {MOST_BYTES} bytes"
+            raise _refused(self.head, f"it brings more than {limit}")
+
+
+def _see_sizes(head: str, sizes: bytes) -> None:
+    taken = _Taken(head)
+    for line in sizes.splitlines():
+        if not line.isdigit():
+            raise _refused(head, f"an object is missing: {line[:100].decode(errors='replace')}")
+        taken.add(int(line))
 
 
 def read_head(layers: Sequence[Path], *, width: int) -> str:
@@ -227,19 +259,28 @@ def _refused(head: str, reason: str) -> CorruptError:
     return CorruptError(f"the sandbox's commit {head} was refused: {reason}", where=head)
 
 
-def _inflate(oid: str, data: bytes) -> tuple[str, bytes]:
-    """Kind and content of a loose object's bytes."""
+def _inflate(oid: str, data: bytes, taken: _Taken) -> tuple[str, bytes]:
+    """Kind and content of a loose object's bytes.
+
+    Its header is judged first: a few kilobytes may hold a gigabyte.
+    """
     stream = zlib.decompressobj()
     try:
-        plain = stream.decompress(data, _MOST_OBJECT_BYTES)
+        start = stream.decompress(data, _HEADER_BYTES)
+        found = _HEADER.match(start)
+        if found is None:
+            raise CorruptError(f"object {oid} is not a git object", where=oid)
+        size = int(found["size"])
+        taken.add(size)
+        content = start[found.end() :]
+        # One byte more than there should be, so that the stream is read to its end; 0 is no limit.
+        left = max(size - len(content), 0) + 1
+        content += stream.decompress(stream.unconsumed_tail, left)
     except zlib.error as error:
         raise CorruptError(f"object {oid} is not compressed data: {error}", where=oid) from error
-    head, _, content = plain.partition(b"\0")
-    kind, _, size = head.partition(b" ")
-    name = kind.decode(errors="replace")
-    if not stream.eof or name not in _KINDS or size != str(len(content)).encode():
-        raise CorruptError(f"object {oid} is not a git object, or too large", where=oid)
-    return name, content
+    if not stream.eof or len(content) != size:
+        raise CorruptError(f"object {oid} is not as long as it says", where=oid)
+    return found["kind"].decode(), content
 
 
 def _links(oid: str, kind: str, content: bytes) -> tuple[str, ...]:
