@@ -327,3 +327,38 @@ def test_only_known_variables_are_passed_on(
     sandbox.run(["env"], on_line=lines.append)
     assert "LC_TIME=C" in lines
     assert not [line for line in lines if "secret" in line]
+
+
+def test_nothing_is_left_for_the_next_sandbox(
+    factory: LocalSandboxes, repository: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("text\n")
+    (repository / "inner" / "deep").mkdir(parents=True)
+    (repository / "inner" / "file").write_text("text\n")
+    (repository / "inner" / "deep" / "file").write_text("text\n")
+    (repository / ".gitignore").write_text("ignored\n")
+    commit_all(repository)
+    base = git(repository, "rev-parse", "HEAD")
+    git(repository, "update-index", "--add", "--cacheinfo", f"160000,{base},module")
+    git(repository, "commit", "--quiet", "--message=a submodule")
+    tip = git(repository, "rev-parse", "HEAD")
+    first = factory.open("T1", tip)
+    clean = listing(first)
+    shell(
+        first,
+        "mkdir -p module/sub; echo note > module/sub/note; git init -q inner;"
+        "echo note > inner/.git/note; echo 'gitdir: /' > inner/deep/.git; echo > ignored;"
+        f"mkdir -p new/.git; echo note > new/.git/note; ln -s {outside} inner/link;"
+        f"rm inner/deep/file; mkdir inner/deep/file; echo > inner/deep/file/note",
+    )
+    first.close()
+    second = factory.open("T2", tip)
+    assert listing(second) == clean
+    assert shell(second, "git status --porcelain --ignored") == ""
+    assert (outside / "kept").exists()
+
+
+def listing(sandbox: Sandbox) -> str:
+    return shell(sandbox, "find . -path ./.git -prune -o -print | sort")

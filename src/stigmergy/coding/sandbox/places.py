@@ -14,7 +14,7 @@ import itertools
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -25,6 +25,8 @@ from stigmergy.coding.sandbox.disk import remove_tree
 from stigmergy.coding.sandbox.gitdir import ObjectStore, isolated, write_git_dir, write_start
 from stigmergy.coding.sandbox.inside import mount
 from stigmergy.coding.sandbox.layers import Layers, LayerStore, tree_of
+from stigmergy.coding.sandbox.splitindex import parse_index
+from stigmergy.coding.sandbox.treediff import GITLINK
 
 __all__ = ["OverlayPlaces", "Place", "Places", "WorktreePlaces", "mount_argv", "python"]
 
@@ -217,17 +219,22 @@ class WorktreePlaces:
         environment = isolated(git_dir, repo)
         for asked in (("read-tree", "--reset", "-u", commit), ("clean", "-ffdxq")):
             run_git(asked, cwd=repo, env=environment, timeout_s=_RESET_TIMEOUT_S)
-        _remove_nested(repo)
-        index = git_dir / "index"
+        index = (git_dir / "index").read_bytes()
+        entries, _ = parse_index(index, self._store.width)
+        _remove_nested(
+            repo, {path for path, known in entries.items() if known.entry.mode == GITLINK}
+        )
         write_git_dir(repo / ".git", self._store)
-        write_start(repo / ".git", commit, index.read_bytes())
+        write_start(repo / ".git", commit, index)
 
 
-def _remove_nested(repo: Path) -> None:
+def _remove_nested(repo: Path, submodules: Container[bytes]) -> None:
     """Remove what `git clean` never looks at: git folders inside folders of tracked files.
 
-    The next program's git would obey them, so one agent would speak to another.
+    The next program's git would obey them, so one agent would speak to another. So it would with
+    what it leaves in a submodule's folder, which is empty in a fresh checkout.
     """
+    root = os.fsencode(repo) + b"/"
     folders = [repo]  # not os.walk, which recurses as deep as what an agent has landed
     while folders:
         with os.scandir(folders.pop()) as found:
@@ -235,6 +242,9 @@ def _remove_nested(repo: Path) -> None:
         for entry in entries:
             if entry.name == ".git":
                 remove_tree(Path(entry.path))
+            elif os.fsencode(entry.path).removeprefix(root) in submodules:
+                remove_tree(Path(entry.path))
+                Path(entry.path).mkdir()
             elif entry.is_dir(follow_symlinks=False):
                 folders.append(Path(entry.path))
 
