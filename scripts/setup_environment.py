@@ -93,7 +93,10 @@ class Setup:
         requirements = self._requirements(kind)
         count = len({pin for path in requirements for pin in pins_in(path)})
         say(f"Installing {count} pinned packages …")
-        self._pip("--require-hashes", *(f"--requirement={path}" for path in requirements))
+        # --no-deps: the files are complete, and an older pip that resolves anew trips over
+        # extras (`coverage[toml]`) as soon as a release newer than the pin is out.
+        wanted = (f"--requirement={path}" for path in requirements)
+        self._pip("--require-hashes", "--no-deps", *wanted)
         say("Installing Stigmergy itself …")
         # --no-build-isolation: the build backend is pinned like the rest, not fetched at will.
         self._pip("--no-deps", "--no-build-isolation", "--no-index", f"--editable={self.root}")
