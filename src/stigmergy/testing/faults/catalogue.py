@@ -1,0 +1,32 @@
+"""All faults, in the order of the table, and where their boards come from."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Final
+
+from stigmergy.testing.faults.kills import kills
+from stigmergy.testing.faults.table import Fault
+
+__all__ = ["FAULTS", "boards", "find"]
+
+_LOCAL: Final = ("sqlite", "files")
+_ALL: Final = (*_LOCAL, "postgres")
+
+FAULTS: Final[tuple[Fault, ...]] = (Fault(name="kill -9 at random", stores=_ALL, run=kills),)
+
+
+def find(name: str) -> Fault:
+    """The fault of that name."""
+    (fault,) = (fault for fault in FAULTS if fault.name == name)
+    return fault
+
+
+@contextmanager
+def boards(store: str) -> Generator[tuple[str, str]]:
+    """A URL for boards of a store, empty where a folder will do, and why there is none."""
+    if store != "postgres":
+        yield "", ""
+    else:
+        yield "", "the store is not part of this version"
