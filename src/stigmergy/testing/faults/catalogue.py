@@ -6,7 +6,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
+from stigmergy.testing.faults.clocks import faked_clocks, faketime_missing, passed_clocks
 from stigmergy.testing.faults.kills import kills
+from stigmergy.testing.faults.steps import steps
+from stigmergy.testing.faults.stops import stops
 from stigmergy.testing.faults.table import Fault
 
 __all__ = ["FAULTS", "boards", "find"]
@@ -14,7 +17,18 @@ __all__ = ["FAULTS", "boards", "find"]
 _LOCAL: Final = ("sqlite", "files")
 _ALL: Final = (*_LOCAL, "postgres")
 
-FAULTS: Final[tuple[Fault, ...]] = (Fault(name="kill -9 at random", stores=_ALL, run=kills),)
+FAULTS: Final[tuple[Fault, ...]] = (
+    Fault(name="kill -9 at random", stores=_ALL, run=kills),
+    Fault(name="kill -9 at every step", stores=_LOCAL, run=steps),
+    Fault(name="stopped beyond the lease", stores=_ALL, run=stops),
+    Fault(name="clocks that jump", stores=_ALL, run=passed_clocks),
+    Fault(
+        name="clocks that jump, libfaketime",
+        stores=_ALL,
+        run=faked_clocks,
+        missing=faketime_missing,
+    ),
+)
 
 
 def find(name: str) -> Fault:

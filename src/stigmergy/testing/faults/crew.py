@@ -36,6 +36,8 @@ class Plan:
     posters: int = 1
     batches: int = _ENOUGH
     """Of each poster; by default it posts until told to stop."""
+    clocks: Sequence[Path] = ()
+    """Files that say how wrong the clocks of the agents are, in turn."""
     lease_s: float = 0.25
     work_s: float = 0.004
 
@@ -74,10 +76,11 @@ class Crew:
         for role in self.roles:
             role.child.kill()
 
-    def hire(self) -> Role:
-        """One more agent."""
-        plan, name = self.plan, f"a{self._started}"
-        child = self._next_server().spawn(
+    def hire(self, *, number: int | None = None) -> Role:
+        """One more agent, with the server and the clock of that number, or those next in turn."""
+        plan, name, clocks = self.plan, f"a{self._started}", self.plan.clocks
+        turn = self._started if number is None else number
+        child = self._servers[turn % len(self._servers)].spawn(
             agent,
             url=plan.url,
             name=name,
@@ -85,12 +88,13 @@ class Crew:
             seed=f"{plan.seed} {name}",
             lease_s=plan.lease_s,
             work_s=plan.work_s,
+            clock=str(clocks[turn % len(clocks)]) if clocks else "",
         )
         return self._enrol(Role(child, name, is_poster=False))
 
     def _post(self, name: str) -> Role:
         plan = self.plan
-        child = self._next_server().spawn(
+        child = self._servers[self._started % len(self._servers)].spawn(
             poster,
             url=plan.url,
             name=name,
@@ -99,9 +103,6 @@ class Crew:
             batches=plan.batches,
         )
         return self._enrol(Role(child, name, is_poster=True))
-
-    def _next_server(self) -> ForkServer:
-        return self._servers[self._started % len(self._servers)]
 
     def _enrol(self, role: Role) -> Role:
         self._started += 1
@@ -125,10 +126,14 @@ class Crew:
         Raises:
             StigmergyError: the work did not come to an end in time.
         """
-        self._end(posters=True)
+        self.end_posting()
         with open_board(self.plan.url) as board:
             _finish(board, within_s=within_s)
         self._end(posters=False)
+
+    def end_posting(self) -> None:
+        """Tell the posters to stop, and wait for them. Idempotent."""
+        self._end(posters=True)
 
     def _end(self, *, posters: bool) -> None:
         leaving = [role for role in self.roles if role.is_poster == posters]

@@ -18,6 +18,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any, Final, NoReturn, Self
 
@@ -27,6 +28,13 @@ __all__ = ["Child", "Ending", "ForkServer"]
 
 _FAILED: Final = 70
 _PR_SET_PDEATHSIG: Final = 1
+_PRELOADED: Final = (
+    "stigmergy.board.stores.files",
+    "stigmergy.board.stores.sqlite",
+    "stigmergy.board.stores.watching",
+    "inotify_simple",
+)
+"""What children would import on their own, each anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +189,11 @@ class ForkServer:
 
 
 def _serve(orders: IO[str], answers: IO[str]) -> None:
+    for module in _PRELOADED:
+        with suppress(ImportError):
+            importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # or a collection in a child would copy all that it shares
     values: dict[int, int] = {}
     while line := orders.readline():
         order = json.loads(line)
@@ -204,7 +217,6 @@ def _serve(orders: IO[str], answers: IO[str]) -> None:
 def _fork(name: str, arguments: dict[str, object], value: int) -> int:
     module, _, attribute = name.partition(":")
     function = getattr(importlib.import_module(module), attribute)
-    gc.freeze()  # a collection in a child would copy all that it shares
     server = os.getpid()
     if (pid := os.fork()) == 0:
         _run(function, arguments, value, server=server)

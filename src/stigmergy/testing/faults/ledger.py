@@ -15,15 +15,15 @@ from typing import Any, Literal, Self
 
 __all__ = ["Entry", "Ledger", "read_ledger"]
 
-Kind = Literal["posted", "claimed", "effect", "completed", "refused", "trouble"]
+Kind = Literal["posted", "claimed", "renewed", "effect", "completed", "refused", "trouble"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """A fact that a process wrote down.
 
-    `posted`, `claimed` and `completed`: the board acknowledged it. `effect`: the work was done.
-    `refused`: the board said that the lease is lost. `trouble`: the board said that it cannot now.
+    `posted`, `claimed`, `renewed` and `completed`: the board acknowledged it. `effect`: the work
+    was done. `refused`: the board said that the lease is lost. `trouble`: that it cannot now.
     """
 
     kind: Kind

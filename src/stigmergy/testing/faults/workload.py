@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,11 +38,17 @@ def open_board(url: str, *, lease_s: float = 300.0, clock: Clock | None = None) 
     return TaskBoard(store=store, lease_s=lease_s, backoff=Backoff(first_s=0.01, most_s=0.02))
 
 
-def agent(*, url: str, name: str, ledger: str, seed: str, lease_s: float, work_s: float) -> int:
-    """Claim and work until SIGTERM; how many completions were accepted."""
+def agent(
+    *, url: str, name: str, ledger: str, seed: str, lease_s: float, work_s: float, clock: str = ""
+) -> int:
+    """Claim and work until SIGTERM; how many completions were accepted.
+
+    `clock` names a file that says by how many seconds the agent's clock is wrong.
+    """
     stop = _stop_on_sigterm()
+    read = _wrong_clock(Path(clock)) if clock else None
     with Ledger(ledger, agent_id=name) as book:
-        board = _patiently(book, stop, lambda: open_board(url, lease_s=lease_s))
+        board = _patiently(book, stop, lambda: open_board(url, lease_s=lease_s, clock=read))
         if board is None:
             return 0
         with board:
@@ -165,8 +172,8 @@ class _Worker:
         if chance < 0.5:
             _patiently(self.book, self.stop, lambda: self.board.start(held))
         self.stop.wait(self.rng.uniform(0.0, 2 * self.work_s))
-        if chance < 0.2:
-            _patiently(self.book, self.stop, lambda: self.board.renew(held))
+        if chance < 0.2 and _patiently(self.book, self.stop, lambda: self.board.renew(held)):
+            self.book.write("renewed", held.task_id, held.fence)
         self.book.write("effect", held.task_id, held.fence)
         self._report(held, self.rng.random())
 
@@ -195,6 +202,10 @@ def _patiently(book: Ledger, stop: threading.Event, act: Callable[[], _T]) -> _T
             book.write("trouble", error=str(error))
             if stop.wait(0.02):
                 return None
+
+
+def _wrong_clock(path: Path) -> Clock:
+    return lambda: time.time() + float(path.read_text() or 0.0)
 
 
 def _stop_on_sigterm() -> threading.Event:
