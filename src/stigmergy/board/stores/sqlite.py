@@ -106,15 +106,19 @@ class SqliteStore:
         return db
 
     def _migrate(self, db: sqlite3.Connection) -> None:
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
+        if self._schema_version(db) == 0:
             schema = files("stigmergy.board.stores").joinpath("sqlite.sql").read_text()
             db.executescript(f"BEGIN; {schema} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-        elif version > SCHEMA_VERSION:
+
+    def _schema_version(self, db: sqlite3.Connection) -> int:
+        """The board's, if this version of the program knows it."""
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA_VERSION:
             raise UsageError(
                 f"the board {self._path} has schema {version}, this version of stigmergy knows "
                 f"{SCHEMA_VERSION}: use a newer one"
             )
+        return version
 
     @contextmanager
     def transaction(self) -> Generator[SqliteTransaction]:
@@ -123,6 +127,7 @@ class SqliteStore:
         with self._mutex, self._lock.held(), _translated(self._path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
+                self._schema_version(self._db)  # a newer program may have come meanwhile
                 yield SqliteTransaction(self._db, now=self._clock())
             except BaseException:
                 self._rollback()
