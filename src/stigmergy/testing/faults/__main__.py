@@ -74,7 +74,7 @@ def _run(fault: Fault, store: str, *, seed: int, short: bool) -> dict[str, Any]:
             row = fault.run(
                 Setting(
                     store=store,
-                    url=url or str(folder / "board"),
+                    server=url,
                     folder=folder,
                     seed=f"{seed} {fault.name} {store}",
                     short=short,

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from stigmergy.testing.faults.clocks import faked_clocks, faketime_missing, passed_clocks
+from stigmergy.testing.faults.crowds import crowd, newcomers, newer_schema
 from stigmergy.testing.faults.kills import kills
 from stigmergy.testing.faults.steps import steps
 from stigmergy.testing.faults.stops import stops
@@ -28,6 +29,9 @@ FAULTS: Final[tuple[Fault, ...]] = (
         run=faked_clocks,
         missing=faketime_missing,
     ),
+    Fault(name="a crowd on one board", stores=_ALL, run=crowd),
+    Fault(name="many open a new board", stores=_LOCAL, run=newcomers),
+    Fault(name="a newer schema", stores=_LOCAL, run=newer_schema),
 )
 
 

@@ -47,7 +47,7 @@ def _plan(setting: Setting, number: int) -> Plan:
     folder = setting.folder / f"round{number}"
     folder.mkdir()
     return Plan(
-        url=f"{setting.url}{number}" if setting.store == "files" else f"{setting.url}{number}.db",
+        url=setting.server or setting.local_url(f"board{number}"),
         folder=folder,
         seed=f"{setting.seed} {number}",
     )

@@ -70,7 +70,7 @@ class _Case:
         self._tidying = tidying
         self._name = f"{verb}, tidying up" if tidying else verb
         self._home = setting.folder / self._name.replace(" ", "-").replace(",", "")
-        self._board = "board.db" if setting.store == "sqlite" else "board"
+        self._board = Path(setting.url).name
         self.violations: list[Violation] = []
         self.deaths, self.befores, self.afters = 0, 0, 0
 

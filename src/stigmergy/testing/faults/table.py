@@ -19,13 +19,22 @@ class Setting:
 
     store: str
     """`sqlite`, `files` or `postgres`."""
-    url: str
-    """A board that is not there yet."""
+    server: str
+    """The URL of an empty database; empty for stores that are files."""
     folder: Path
-    """Empty; for ledgers and copies."""
+    """Empty; for boards that are files, for ledgers and copies."""
     seed: str
     short: bool
     """A few seconds, instead of minutes."""
+
+    @property
+    def url(self) -> str:
+        """A board that is not there yet."""
+        return self.server or self.local_url("board")
+
+    def local_url(self, name: str) -> str:
+        """One more board that is not there yet, of a store that is files."""
+        return str(self.folder / (f"{name}.db" if self.store == "sqlite" else name))
 
     @property
     def rng(self) -> random.Random:
