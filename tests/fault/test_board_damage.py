@@ -6,6 +6,7 @@ import json
 import os
 import random
 import resource
+import sqlite3
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from stigmergy.board import Task, TaskBoard, TaskStatus, open_store
+from stigmergy.board.stores.files import FilesStore
 from stigmergy.errors import CorruptError, TransientError, UsageError
 
 S = TaskStatus
@@ -268,3 +270,55 @@ def test_what_could_not_be_read_back_is_never_journaled(tmp_path: Path) -> None:
     store.close()
     with TaskBoard(tmp_path / "tasks") as board:
         assert board.list_all() == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE tasks SET payload = '{\"n\": 1' WHERE task_id = 't1'",
+        "UPDATE tasks SET status = 'pendinf' WHERE task_id = 't1'",
+        "UPDATE tasks SET payload = CAST(x'ff' AS TEXT) WHERE task_id = 't1'",
+        "UPDATE events SET data = '{'",
+        "UPDATE lanes SET requires = '['",
+    ],
+)
+def test_a_damaged_row_of_a_database_is_said_to_be_one(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "board.db"
+    filled(path)
+    db = sqlite3.connect(path)
+    db.execute(damage)
+    db.commit()
+    db.close()
+    with TaskBoard(path) as board, pytest.raises(CorruptError, match="is damaged"):  # noqa: PT012 - whichever meets it
+        board.list_all()
+        board.events()
+        board.claim("ann")
+
+
+@pytest.mark.parametrize("damage", ["a flipped bit", "a cut"])
+def test_damaged_older_events_are_said_to_be_so_and_the_tasks_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    folder = tmp_path / "tasks"
+    filled(folder)
+    with monkeypatch.context() as always:
+        always.setattr(FilesStore, "_begin_anew_if_due", FilesStore._begin_anew)
+        with TaskBoard(folder) as board:
+            board.record("the events before this are archived")
+            last = board.events()[-1].seq
+            (archive,) = (folder / ".board" / "events").glob("*.jsonl")
+            content = bytearray(archive.read_bytes())
+            if damage == "a cut":
+                del content[-5:]
+            else:
+                content[len(content) // 2] ^= 1
+            archive.write_bytes(content)
+            for ask in (board.events, lambda: board.history("t1")):
+                with pytest.raises(CorruptError, match="older events"):
+                    ask()
+            assert statuses(board) == EXPECTED
+            board.post(task("more"))
+            assert [event.kind for event in board.events(after=last)] == ["posted"]
+    archive.rename(tmp_path / "away")
+    with TaskBoard(folder) as board:
+        assert [event.kind for event in board.events()] == ["posted"]

@@ -209,7 +209,8 @@ class Journal:
         if after + 1 < here:
             for path in self._archived(after, here):
                 with path.open("rb") as file:
-                    yield from _decoded((line for line in file if needle in line), path)
+                    lines = _whole(file, path)
+                    yield from _decoded((line for line in lines if needle in line), path)
         place = max(0, bisect_right(self._starts, (after + 1, self.end)) - 1)
         for _, begin in self._starts[place:]:
             if needle in (line := self._line(begin)):
@@ -311,9 +312,7 @@ def _decode(line: bytes, *, where: str) -> Record | None:
     Raises:
         CorruptError: the line is whole, but this version of the program cannot read it.
     """
-    if not line.startswith(_PREFIX) or not line.endswith(b"\n"):
-        return None
-    if line[len(_PREFIX) : _BODY_AT] != b'%08x",' % zlib.crc32(line[_BODY_AT:]):
+    if not _is_whole(line):
         return None
     body = cast("JsonObject", json.loads(line))
     try:
@@ -354,6 +353,28 @@ def _bare(record: Record) -> Iterator[Record]:
         yield Record(seq=part[-1].seq + 1, at=record.at, history=part)
     if record.events:
         yield Record(seq=record.seq, at=record.at, events=record.events)
+
+
+def _is_whole(line: bytes) -> bool:
+    if not line.startswith(_PREFIX) or not line.endswith(b"\n"):
+        return False
+    return line[len(_PREFIX) : _BODY_AT] == b'%08x",' % zlib.crc32(line[_BODY_AT:])
+
+
+def _whole(lines: Iterable[bytes], path: Path) -> Iterator[bytes]:
+    """The lines of an archive, which nobody looked at since it was written.
+
+    Raises:
+        CorruptError: one is damaged.
+    """
+    for number, line in enumerate(lines, start=1):
+        if not _is_whole(line):
+            raise CorruptError(
+                f"line {number} of {path}, older events of the board, is damaged. The tasks are "
+                "not in it; move it away to go on without these events",
+                where=str(path),
+            )
+        yield line
 
 
 def _decoded(lines: Iterable[bytes], path: Path) -> Iterator[Record]:

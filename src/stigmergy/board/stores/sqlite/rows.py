@@ -6,7 +6,8 @@ import json
 from typing import Any, Final
 
 from stigmergy.board.lifecycle import rank
-from stigmergy.board.task import Event, JsonObject, Task, TaskStatus, encode_json
+from stigmergy.board.task import Event, Json, JsonObject, Task, TaskStatus, encode_json
+from stigmergy.errors import CorruptError
 
 __all__ = [
     "COLUMNS",
@@ -14,6 +15,7 @@ __all__ = [
     "UPDATE",
     "event_of",
     "insert_row",
+    "json_of",
     "optional",
     "task_of",
     "update_row",
@@ -122,7 +124,18 @@ def optional(value: JsonObject | None, *, what: str) -> str | None:
 
 
 def task_of(row: Row) -> Task:
-    """The task in a row of `COLUMNS`."""
+    """The task in a row of `COLUMNS`.
+
+    Raises:
+        CorruptError: it can be none. SQLite has no checksums: a flipped bit comes as it is.
+    """
+    try:
+        return _task(row)
+    except (TypeError, ValueError) as error:
+        raise _damaged(f"task {row[0]!r}", error) from error
+
+
+def _task(row: Row) -> Task:
     return Task(
         task_id=row[0],
         task_type=row[1],
@@ -157,8 +170,31 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def event_of(row: Row) -> Event:
-    """The event in a row of `seq, at, kind, task_id, agent_id, data`."""
-    seq, at, kind, task_id, agent_id, data = row
-    return Event(
-        seq=seq, at=at, kind=kind, task_id=task_id, agent_id=agent_id, data=json.loads(data)
+    """The event in a row of `seq, at, kind, task_id, agent_id, data`.
+
+    Raises:
+        CorruptError: it can be none.
+    """
+    seq, at, kind, task_id, agent_id, text = row
+    data = json_of(text, what=f"event {seq!r}")
+    return Event(seq=seq, at=at, kind=kind, task_id=task_id, agent_id=agent_id, data=data)
+
+
+def json_of(text: Any, *, what: str) -> Json:
+    """The value that a text holds; `what` names it.
+
+    Raises:
+        CorruptError: it is no JSON.
+    """
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError) as error:
+        raise _damaged(what, error) from error
+
+
+def _damaged(what: str, error: Exception) -> CorruptError:
+    return CorruptError(
+        f"{what} of the board is damaged: {error}. Nothing was written; "
+        "`stig board doctor` tells more",
+        where=what,
     )

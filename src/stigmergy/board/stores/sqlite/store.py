@@ -117,7 +117,7 @@ class SqliteStore:
                 db.execute("PRAGMA foreign_keys = ON")
                 migrate(db, where=str(self._path))
                 self._empty_log_if_large(db)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter: of its message
             db.close()
             if isinstance(error, sqlite3.OperationalError):
                 raise
@@ -220,8 +220,9 @@ class SqliteStore:
         """SQLite's error in this project's words."""
         if isinstance(error, sqlite3.ProgrammingError):
             return UsageError(f"this board is closed; open it again ({self._path})")
-        if isinstance(error, sqlite3.OperationalError):
-            code = getattr(error, "sqlite_errorname", "")
+        # One without a code is the driver's own: there is text that is no UTF-8.
+        if isinstance(error, sqlite3.OperationalError) and hasattr(error, "sqlite_errorcode"):
+            code = error.sqlite_errorname
             hint = "free some space and try again" if code == "SQLITE_FULL" else "try again"
             return TransientError(f"the board {self._path} could not be used: {error}; {hint}")
         return CorruptError(

@@ -13,6 +13,7 @@ from stigmergy.board.stores.sqlite.rows import (
     INSERT,
     UPDATE,
     insert_row,
+    json_of,
     task_of,
     update_row,
 )
@@ -115,7 +116,7 @@ class LaneTable:
 
     def _read(self, db: sqlite3.Connection, known: int) -> None:
         for lane, kind, requires, key in db.execute("SELECT * FROM lanes WHERE lane > ?", (known,)):
-            self._lanes[lane] = kind, tuple(json.loads(requires)), key or None
+            self._lanes[lane] = kind, tuple(json_of(requires, what=f"lane {lane!r}")), key or None
         self._accepted.clear()
 
 
@@ -240,7 +241,12 @@ class SqliteTransaction:
         """See `Transaction.rules`."""
         rows = self._db.execute("SELECT name, body, gates, due_at FROM rules ORDER BY name")
         return [
-            Rule(name=name, body=json.loads(body), gates=bool(gates), due_at=due_at)
+            Rule(
+                name=name,
+                body=json_of(body, what=f"rule {name!r}"),
+                gates=bool(gates),
+                due_at=due_at,
+            )
             for name, body, gates, due_at in rows
         ]
 
