@@ -8,7 +8,10 @@ from typing import Final
 
 from stigmergy.testing.faults.clocks import faked_clocks, faketime_missing, passed_clocks
 from stigmergy.testing.faults.crowds import crowd, newcomers, newer_schema
+from stigmergy.testing.faults.damage import damaged_database, damaged_files, damaged_log
+from stigmergy.testing.faults.disks import full_disk, read_only_disk, unwritable_folder
 from stigmergy.testing.faults.kills import kills
+from stigmergy.testing.faults.machine import mount_missing
 from stigmergy.testing.faults.steps import steps
 from stigmergy.testing.faults.stops import stops
 from stigmergy.testing.faults.table import Fault
@@ -32,6 +35,12 @@ FAULTS: Final[tuple[Fault, ...]] = (
     Fault(name="a crowd on one board", stores=_ALL, run=crowd),
     Fault(name="many open a new board", stores=_LOCAL, run=newcomers),
     Fault(name="a newer schema", stores=_LOCAL, run=newer_schema),
+    Fault(name="full disk", stores=_LOCAL, run=full_disk, missing=mount_missing),
+    Fault(name="read-only disk", stores=_LOCAL, run=read_only_disk, missing=mount_missing),
+    Fault(name="unwritable folder", stores=_LOCAL, run=unwritable_folder),
+    Fault(name="damaged task files and journal", stores=("files",), run=damaged_files),
+    Fault(name="damaged database page", stores=("sqlite",), run=damaged_database),
+    Fault(name="damaged write-ahead log", stores=("sqlite",), run=damaged_log),
 )
 
 

@@ -7,12 +7,13 @@ import os
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from stigmergy.board import Task, TaskBoard
+from stigmergy.board.store import Rule
 from stigmergy.errors import CorruptError, StigmergyError, TransientError, UsageError
 from stigmergy.testing.faults.checker import Violation, check
 from stigmergy.testing.faults.crew import Plan, gather
@@ -77,7 +78,8 @@ def _await_all(board: TaskBoard, size: int) -> None:
 
 def take_all(*, url: str, name: str, ledger: str) -> dict[str, Any]:
     """One of the crowd: what it did, how long its worst claim took, what troubled it."""
-    done, worst_s, troubles = 0, 0.0, []
+    done, worst_s = 0, 0.0
+    troubles: list[str] = []
     with Ledger(ledger, agent_id=name) as book, open_board(url) as board:
         board.record("ready", agent_id=name)
         seen = board.events(limit=10**6)[-1].seq
@@ -93,12 +95,17 @@ def take_all(*, url: str, name: str, ledger: str) -> dict[str, Any]:
                     book.write("completed", held.task_id, held.fence, result=result)
                     done += 1
                     continue
-                if done or (progress := board.progress()).total and progress.is_complete:
+                if done or _is_over(board):
                     break
                 board.wait(after=seen, timeout_s=5.0)
             except TransientError as error:
                 troubles.append(str(error))
     return {"done": done, "worst_s": worst_s, "troubles": troubles}
+
+
+def _is_over(board: TaskBoard) -> bool:
+    progress = board.progress()
+    return progress.total > 0 and progress.is_complete
 
 
 def _troubles(told: list[dict[str, Any]]) -> Iterator[Violation]:
@@ -162,9 +169,11 @@ def _making_counted() -> Generator[Counter[str]]:
     made = Counter[str]()
     begin_anew, connect = Journal.begin_anew, sqlite3.connect
 
-    def counted_begin(journal: Journal, *arguments: Any, **options: Any) -> None:
-        made["times"] += journal.generation == 0
-        begin_anew(journal, *arguments, **options)
+    def counted_begin(
+        self: Journal, tasks: Iterable[Task], rules: Iterable[Rule], *, at: float
+    ) -> None:
+        made["times"] += self.generation == 0
+        begin_anew(self, tasks, rules, at=at)
 
     class Connection(sqlite3.Connection):
         def executescript(self, script: str) -> sqlite3.Cursor:
@@ -183,7 +192,7 @@ def _making_counted() -> Generator[Counter[str]]:
 
 
 def newer_schema(setting: Setting) -> Row:
-    """A newer version has opened the board: an older one is refused in words, and writes nothing."""
+    """A newer version has taken the board over: an older one is refused, and writes nothing."""
     violations: list[Violation] = []
     with open_at(setting.url) as older:
         older.post(Task(task_type="work", task_id="a"))

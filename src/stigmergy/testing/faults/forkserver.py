@@ -10,6 +10,7 @@ import ctypes
 import gc
 import importlib
 import json
+import logging
 import os
 import select
 import signal
@@ -31,6 +32,8 @@ _PR_SET_PDEATHSIG: Final = 1
 _PRELOADED: Final = (
     "stigmergy.board.stores.files",
     "stigmergy.board.stores.sqlite",
+    "stigmergy.board.stores.postgres",
+    "stigmergy.board.stores.progress",
     "stigmergy.board.stores.watching",
     "inotify_simple",
 )
@@ -189,6 +192,7 @@ class ForkServer:
 
 
 def _serve(orders: IO[str], answers: IO[str]) -> None:
+    logging.disable(logging.CRITICAL)  # children are troubled on purpose, and say so otherwise
     for module in _PRELOADED:
         with suppress(ImportError):
             importlib.import_module(module)

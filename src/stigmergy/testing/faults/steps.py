@@ -168,7 +168,8 @@ def act(*, url: str, verb: str, at: int, tidy: bool) -> int:
 
 def _tidy_always() -> None:
     """Every transaction ends with what a store does from time to time."""
-    from stigmergy.board.stores import files, sqlite
+    from stigmergy.board.stores import files
+    from stigmergy.board.stores.sqlite import store as sqlite
 
     for module, name in ((files, "_JOURNAL_BYTES"), (sqlite, "_CHECKPOINT_PAGES")):
         if not hasattr(module, name):

@@ -96,9 +96,7 @@ def _release(board: TaskBoard, leases: list[Lease]) -> object:
 
 def _complete_and_claim(board: TaskBoard, leases: list[Lease]) -> object:
     results = [(lease, {"by": lease.task_id}) for lease in leases]
-    if (fused := getattr(board, "complete_and_claim", None)) is None:
-        return board.complete_many(results)  # this version has no such verb
-    return fused("ann", results, 2)
+    return board.complete_and_claim("ann", results, 2)
 
 
 VERBS: Final[dict[str, VerbCase]] = {

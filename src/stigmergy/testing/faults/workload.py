@@ -34,8 +34,10 @@ _AHEAD: Final = 24
 
 def open_board(url: str, *, lease_s: float = 300.0, clock: Clock | None = None) -> TaskBoard:
     """A board whose failed attempts come back at once."""
-    store = open_store(url, clock=clock)
-    return TaskBoard(store=store, lease_s=lease_s, backoff=Backoff(first_s=0.01, most_s=0.02))
+    backoff = Backoff(first_s=0.01, most_s=0.02)
+    if clock is None:
+        return TaskBoard(url, lease_s=lease_s, backoff=backoff)
+    return TaskBoard(store=open_store(url, clock=clock), lease_s=lease_s, backoff=backoff)
 
 
 def agent(
