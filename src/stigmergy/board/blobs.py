@@ -16,6 +16,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
+from stigmergy.board.folders import make_folder, sync_folder
 from stigmergy.board.task import Json, JsonObject
 from stigmergy.errors import CorruptError, TransientError
 
@@ -110,7 +111,7 @@ class BlobFolder:
         return self.path / name[7:9] / name
 
     def _write(self, path: Path, content: bytes) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         fd, draft = tempfile.mkstemp(prefix=".", dir=path.parent)
         try:
             with os.fdopen(fd, "wb") as file:
@@ -121,13 +122,4 @@ class BlobFolder:
         except BaseException:
             Path(draft).unlink(missing_ok=True)
             raise
-        for folder in (path.parent, self.path):
-            _sync(folder)
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        sync_folder(path.parent)

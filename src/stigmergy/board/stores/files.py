@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from stigmergy.board.folders import make_folder
 from stigmergy.board.store import Clock, Query, Rule
 from stigmergy.board.stores.filestransaction import FilesTransaction
 from stigmergy.board.stores.index import TaskIndex
@@ -62,7 +63,7 @@ class FilesStore:
         self._snapshot_bytes = 0
         self._closed = False
         try:
-            self._home.mkdir(parents=True, exist_ok=True)
+            make_folder(self._home)
             self._note = ProgressFile(self._home / "progress")
         except OSError as error:
             raise UsageError(

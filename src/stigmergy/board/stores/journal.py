@@ -20,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, cast
 
+from stigmergy.board.folders import make_folder, sync_folder
 from stigmergy.board.store import Rule
 from stigmergy.board.task import Event, Json, JsonObject, Task, task_from_json, task_to_json
 from stigmergy.errors import CorruptError
@@ -237,7 +238,7 @@ class Journal:
         return paths[max(0, bisect_right(firsts, after + 1) - 1) :]
 
     def _archive_events(self) -> None:
-        self._archive.mkdir(exist_ok=True)
+        make_folder(self._archive)
         lines = (_decoded([self._line(begin)], self.path) for _, begin in self._starts)
         bare = (part for records in lines for record in records for part in _bare(record))
         _replace_file(
@@ -410,8 +411,4 @@ def _replace_file(path: Path, lines: Iterable[bytes]) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)

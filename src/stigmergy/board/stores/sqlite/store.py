@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from stigmergy.board.folders import make_folder
 from stigmergy.board.store import Clock, Query
 from stigmergy.board.stores.locking import BoardLock
 from stigmergy.board.stores.sqlite.migrations import check_version, migrate
@@ -79,7 +80,7 @@ class SqliteStore:
         self._pages = 0
         """Written to the log since the last checkpoint of this process, about."""
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._path.parent)
             self._lock = BoardLock(self._path.with_name(f"{self._path.name}.lock"))
             self._db = self._open()
         except (OSError, sqlite3.OperationalError) as error:
