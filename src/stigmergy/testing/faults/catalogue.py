@@ -12,6 +12,7 @@ from stigmergy.testing.faults.damage import damaged_database, damaged_files, dam
 from stigmergy.testing.faults.disks import full_disk, read_only_disk, unwritable_folder
 from stigmergy.testing.faults.kills import kills
 from stigmergy.testing.faults.machine import mount_missing
+from stigmergy.testing.faults.powercut import power_cuts, strace_missing
 from stigmergy.testing.faults.steps import steps
 from stigmergy.testing.faults.stops import stops
 from stigmergy.testing.faults.table import Fault
@@ -41,6 +42,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     Fault(name="damaged task files and journal", stores=("files",), run=damaged_files),
     Fault(name="damaged database page", stores=("sqlite",), run=damaged_database),
     Fault(name="damaged write-ahead log", stores=("sqlite",), run=damaged_log),
+    Fault(name="power cut", stores=_LOCAL, run=power_cuts, missing=strace_missing),
 )
 
 

@@ -24,7 +24,7 @@ from stigmergy.testing.faults.checker import Violation
 from stigmergy.testing.faults.forkserver import ForkServer
 from stigmergy.testing.faults.steps import Snapshot, snapshot
 from stigmergy.testing.faults.table import Row, Setting
-from stigmergy.testing.faults.verbs import open_at
+from stigmergy.testing.faults.verbs import open_at, tune
 
 __all__ = ["damaged_database", "damaged_files", "damaged_log", "fill", "look"]
 
@@ -154,8 +154,6 @@ def _is_found(path: Path) -> bool:
 
 def fill(*, url: str, killed: bool) -> None:
     """A board with tasks in every state and some history; the process is killed if wanted."""
-    from stigmergy.board.stores import files
-
     Path(url).parent.mkdir(exist_ok=True)
     with open_at(url, 1_000_000.0) as board:
         names = [f"t{number:03}" for number in range(_TASKS)]
@@ -163,10 +161,10 @@ def fill(*, url: str, killed: bool) -> None:
             Task(task_type="work", task_id=name, payload={"text": name * 20}) for name in names
         )
         _work(board)
-    files._JOURNAL_BYTES = 0  # noqa: SLF001 - so that there is an archive
+    tune(journal_bytes=0, log_pages=1000)  # so that there is an archive
     with open_at(url, 1_000_100.0) as board:
         _work(board)
-    files._JOURNAL_BYTES = 10**9  # noqa: SLF001 - and a journal that is more than a snapshot
+    tune(journal_bytes=10**9, log_pages=1000)  # and a journal that is more than a snapshot
     board = open_at(url, 1_000_200.0)
     _work(board)
     if not killed:
@@ -188,6 +186,8 @@ def look(*, url: str) -> dict[str, Any]:
     try:
         with open_at(url, 1_000_300.0) as board:
             tasks, events = json.loads(json.dumps(snapshot(board), default=repr))
+            for task in board.list_all():
+                board.load(task.payload)
             for held in board.claim_many("dan", 10):
                 board.complete(held, {"by": "dan"})
     except StigmergyError as error:

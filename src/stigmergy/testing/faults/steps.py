@@ -23,7 +23,7 @@ from stigmergy.errors import StigmergyError
 from stigmergy.testing.faults.checker import Violation
 from stigmergy.testing.faults.forkserver import ForkServer
 from stigmergy.testing.faults.table import Row, Setting
-from stigmergy.testing.faults.verbs import VERBS, open_at, prepare
+from stigmergy.testing.faults.verbs import VERBS, open_at, prepare, tune
 
 __all__ = ["Steps", "snapshot", "steps"]
 
@@ -152,7 +152,7 @@ class _Case:
 def act(*, url: str, verb: str, at: int, tidy: bool) -> int:
     """Do the verb, and die at that step; how many steps it takes when it does not."""
     if tidy:
-        _tidy_always()
+        tune(journal_bytes=0, log_pages=0)  # every transaction ends with it
     planted = Steps(deadly=at)
     planted.plant()
     if verb == "open":
@@ -164,17 +164,6 @@ def act(*, url: str, verb: str, at: int, tidy: bool) -> int:
     with planted.counted():
         prepared()
     return planted.taken
-
-
-def _tidy_always() -> None:
-    """Every transaction ends with what a store does from time to time."""
-    from stigmergy.board.stores import files
-    from stigmergy.board.stores.sqlite import store as sqlite
-
-    for module, name in ((files, "_JOURNAL_BYTES"), (sqlite, "_CHECKPOINT_PAGES")):
-        if not hasattr(module, name):
-            raise StigmergyError(f"{module.__name__} has no {name} any more")
-        setattr(module, name, 0)
 
 
 _CALLS: Final = (

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from stigmergy.board import Backoff, Lease, Task, TaskBoard, open_store
+from stigmergy.errors import StigmergyError
 
-__all__ = ["VERBS", "VerbCase", "open_at", "prepare"]
+__all__ = ["VERBS", "VerbCase", "open_at", "prepare", "tune"]
 
 _POSTED_AT: Final = 1_000_000.0
 _CLAIMED_AT: Final = 1_000_100.0
@@ -50,6 +51,22 @@ def prepare(*, url: str, verb: str) -> None:
         )
     with open_at(url, _CLAIMED_AT) as board:
         VERBS[verb].ready(board)
+
+
+def tune(*, journal_bytes: int, log_pages: int) -> None:
+    """In this process: how large the stores let their journals and logs grow before they tidy up.
+
+    Raises:
+        StigmergyError: the stores do it in another way by now, so this proves nothing.
+    """
+    from stigmergy.board.stores import files
+    from stigmergy.board.stores.sqlite import store as sqlite
+
+    settings = ((files, "_JOURNAL_BYTES", journal_bytes), (sqlite, "_CHECKPOINT_PAGES", log_pages))
+    for module, name, value in settings:
+        if not hasattr(module, name):
+            raise StigmergyError(f"{module.__name__} has no {name} any more")
+        setattr(module, name, value)
 
 
 def _claim(board: TaskBoard, lease_s: float = _LONG_S) -> list[Task]:
