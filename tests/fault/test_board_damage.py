@@ -8,6 +8,7 @@ import random
 import resource
 import sqlite3
 import threading
+import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -322,3 +323,20 @@ def test_damaged_older_events_are_said_to_be_so_and_the_tasks_go_on(
     archive.rename(tmp_path / "away")
     with TaskBoard(folder) as board:
         assert [event.kind for event in board.events()] == ["posted"]
+
+
+def test_a_board_that_cannot_be_opened_leaves_no_file_open(tmp_path: Path) -> None:
+    folder = tmp_path / "tasks"
+    filled(folder)
+    record = next(
+        line for line in journal(folder).read_bytes().splitlines() if b"task_type" in line
+    )
+    rest = (
+        record[record.index(b'",') + 2 :].replace(b'"task_type"', b'"mood":1,"task_type"') + b"\n"
+    )
+    with journal(folder).open("ab") as file:
+        file.write(b'{"crc32":"%08x",' % zlib.crc32(rest) + rest)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(CorruptError, match="unknown fields: mood"):
+        TaskBoard(folder)
+    assert os.listdir("/proc/self/fd") == before

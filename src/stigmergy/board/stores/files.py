@@ -71,8 +71,12 @@ class FilesStore:
             ) from error
         self._lock = BoardLock(self._home / "lock")
         self._progress = self._note.read()
-        with self._session():
-            pass
+        try:
+            with self._session():
+                pass
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def url(self) -> str:
