@@ -35,6 +35,9 @@ class Needed:
 TEST_PROGRAMS = (
     Needed("git", "git", "every test with a repository"),
     Needed("bwrap", "bubblewrap", "the tests of confined sandboxes"),
+    Needed("strace", "strace", "the tests of power cuts"),
+    Needed("faketime", "faketime", "the tests of clocks that jump"),
+    Needed("ip", "iproute2", "the tests of networks that fail"),
     Needed("initdb", "postgresql", "the tests on PostgreSQL", "usr/lib/postgresql/*/bin/initdb"),
 )
 NO_CLUSTER = Path("/etc/postgresql-common/createcluster.d/no-cluster-of-stigmergy.conf")

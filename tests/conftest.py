@@ -23,6 +23,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from stigmergy.testing.faults.clocks import faketime_missing
+from stigmergy.testing.faults.machine import mount_missing
+from stigmergy.testing.faults.powercut import strace_missing
+from stigmergy.testing.faults.wire import wire_missing
 from stigmergy.testing.postgres import PostgresServer, find_binaries
 
 FIXED_SEED = 20_250_101
@@ -130,6 +134,10 @@ PARTS: Mapping[str, Callable[[], str | None]] = {
     "needs_bwrap": _bwrap_trouble,
     "needs_overlay": _overlay_trouble,
     "needs_postgres": _postgres_trouble,
+    "needs_mount": mount_missing,
+    "needs_strace": strace_missing,
+    "needs_faketime": faketime_missing,
+    "needs_network": wire_missing,
 }
 
 

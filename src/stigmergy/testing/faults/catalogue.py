@@ -12,21 +12,30 @@ from stigmergy.testing.faults.damage import damaged_database, damaged_files, dam
 from stigmergy.testing.faults.disks import full_disk, read_only_disk, unwritable_folder
 from stigmergy.testing.faults.kills import kills
 from stigmergy.testing.faults.machine import mount_missing
+from stigmergy.testing.faults.networks import bad_network
 from stigmergy.testing.faults.powercut import power_cuts, strace_missing
+from stigmergy.testing.faults.servers import (
+    cut_connections,
+    own_server,
+    postgres_missing,
+    restarted_server,
+)
 from stigmergy.testing.faults.steps import steps
 from stigmergy.testing.faults.stops import stops
 from stigmergy.testing.faults.table import Fault
+from stigmergy.testing.faults.wire import wire_missing
 
 __all__ = ["FAULTS", "boards", "find"]
 
 _LOCAL: Final = ("sqlite", "files")
-_ALL: Final = (*_LOCAL, "postgres")
+_SERVER: Final = ("postgres",)
+_ALL: Final = (*_LOCAL, *_SERVER)
 
 FAULTS: Final[tuple[Fault, ...]] = (
     Fault(name="kill -9 at random", stores=_ALL, run=kills),
     Fault(name="kill -9 at every step", stores=_LOCAL, run=steps),
     Fault(name="stopped beyond the lease", stores=_ALL, run=stops),
-    Fault(name="clocks that jump", stores=_ALL, run=passed_clocks),
+    Fault(name="clocks that jump", stores=_LOCAL, run=passed_clocks),
     Fault(
         name="clocks that jump, libfaketime",
         stores=_ALL,
@@ -43,6 +52,9 @@ FAULTS: Final[tuple[Fault, ...]] = (
     Fault(name="damaged database page", stores=("sqlite",), run=damaged_database),
     Fault(name="damaged write-ahead log", stores=("sqlite",), run=damaged_log),
     Fault(name="power cut", stores=_LOCAL, run=power_cuts, missing=strace_missing),
+    Fault(name="server restarted", stores=_SERVER, run=restarted_server),
+    Fault(name="connections cut", stores=_SERVER, run=cut_connections),
+    Fault(name="bad network", stores=_SERVER, run=bad_network, missing=wire_missing),
 )
 
 
@@ -57,5 +69,8 @@ def boards(store: str) -> Generator[tuple[str, str]]:
     """A URL for boards of a store, empty where a folder will do, and why there is none."""
     if store != "postgres":
         yield "", ""
+    elif (why := postgres_missing()) is not None:
+        yield "", why
     else:
-        yield "", "the store is not part of this version"
+        with own_server() as server:
+            yield server.create_database("board"), ""

@@ -56,8 +56,9 @@ def crowd(setting: Setting) -> Row:
     violations = check(evidence)
     violations += _troubles(told)
     shares = sorted(int(one["done"]) for one in told)
-    ratio = shares[-1] / max(shares[0], 1)
-    if ratio > _MOST_UNEVEN:
+    # Of ten tasks each the shares are a matter of luck.
+    is_uneven = shares[-1] > _MOST_UNEVEN * shares[0] and not setting.short
+    if is_uneven or shares[0] == 0:
         violations.append(_violation("nobody starves", f"shares from {shares[0]} to {shares[-1]}"))
     worst = max(float(one["worst_s"]) for one in told)
     notes = f"worst claim {worst * 1000:.0f} ms; shares {shares[0]} to {shares[-1]}"

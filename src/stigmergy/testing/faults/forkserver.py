@@ -128,6 +128,11 @@ class ForkServer:
         )
         self._children: list[Child] = []
 
+    @property
+    def pid(self) -> int:
+        """The server's process, whose namespaces its children have."""
+        return self._process.pid
+
     def __enter__(self) -> Self:
         return self
 

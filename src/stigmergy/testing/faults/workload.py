@@ -155,21 +155,24 @@ class _Worker:
     def run(self) -> int:
         """Work until told to stop."""
         seen = 0
+        held: Task | None = None
         while not self.stop.is_set():
-            claimed = _patiently(
+            held = held or _patiently(
                 self.book, self.stop, lambda: self.board.claim(self.name, capabilities=["gpu"])
             )
-            if claimed is None:
+            if held is None:
                 seen = _wait(self.board, self.book, self.stop, seen=seen, timeout_s=0.05)
                 continue
-            self.book.write("claimed", claimed.task_id, claimed.fence)
+            self.book.write("claimed", held.task_id, held.fence)
             try:
-                self._work(claimed)
+                held = self._work(held)
             except LostLeaseError:
-                self.book.write("refused", claimed.task_id, claimed.fence)
+                self.book.write("refused", held.task_id, held.fence)
+                held = None
         return self.accepted
 
-    def _work(self, held: Task) -> None:
+    def _work(self, held: Task) -> Task | None:
+        """Do it and report; the next task, if one was claimed with the report."""
         chance = self.rng.random()
         if chance < 0.5:
             _patiently(self.book, self.stop, lambda: self.board.start(held))
@@ -177,22 +180,45 @@ class _Worker:
         if chance < 0.2 and _patiently(self.book, self.stop, lambda: self.board.renew(held)):
             self.book.write("renewed", held.task_id, held.fence)
         self.book.write("effect", held.task_id, held.fence)
-        self._report(held, self.rng.random())
+        return self._report(held, self.rng.random())
 
-    def _report(self, held: Task, chance: float) -> None:
+    def _report(self, held: Task, chance: float) -> Task | None:
         if chance < 0.05:
             _patiently(self.book, self.stop, lambda: self.board.fail(held, "a bad day"))
         elif chance < 0.10:
             _patiently(self.book, self.stop, lambda: self.board.release(held, reason="lunch"))
         elif chance < 0.12:
-            return  # says nothing: its lease has to run out
-        else:
-            result = {"by": self.name, "fence": held.fence}
-            if _patiently(self.book, self.stop, lambda: self.board.complete(held, result)):
-                self.book.write("completed", held.task_id, held.fence, result=result)
-                self.accepted += 1
-                if chance > 0.95:  # the answer was lost on the way, so it says it again
-                    _patiently(self.book, self.stop, lambda: self.board.complete(held, result))
+            pass  # says nothing: its lease has to run out
+        elif chance < 0.6:
+            return self._complete_and_claim(held)
+        elif _patiently(
+            self.book, self.stop, lambda: self.board.complete(held, self._result(held))
+        ):
+            self._accept(held)
+            if chance > 0.95:  # the answer was lost on the way, so it says it again
+                _patiently(
+                    self.book, self.stop, lambda: self.board.complete(held, self._result(held))
+                )
+        return None
+
+    def _complete_and_claim(self, held: Task) -> Task | None:
+        order = [(held, self._result(held))]
+        claimed = _patiently(
+            self.book,
+            self.stop,
+            lambda: self.board.complete_and_claim(self.name, order, 1, capabilities=["gpu"]),
+        )
+        if claimed is None:
+            return None
+        self._accept(held)
+        return claimed[0] if claimed else None
+
+    def _result(self, held: Task) -> dict[str, object]:
+        return {"by": self.name, "fence": held.fence}
+
+    def _accept(self, held: Task) -> None:
+        self.book.write("completed", held.task_id, held.fence, result=self._result(held))
+        self.accepted += 1
 
 
 def _patiently(book: Ledger, stop: threading.Event, act: Callable[[], _T]) -> _T | None:
