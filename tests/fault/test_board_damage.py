@@ -336,7 +336,7 @@ def test_a_board_that_cannot_be_opened_leaves_no_file_open(tmp_path: Path) -> No
     )
     with journal(folder).open("ab") as file:
         file.write(b'{"crc32":"%08x",' % zlib.crc32(rest) + rest)
-    before = os.listdir("/proc/self/fd")
+    before = {path.name for path in Path("/proc/self/fd").iterdir()}
     with pytest.raises(CorruptError, match="unknown fields: mood"):
         TaskBoard(folder)
-    assert os.listdir("/proc/self/fd") == before
+    assert {path.name for path in Path("/proc/self/fd").iterdir()} == before
