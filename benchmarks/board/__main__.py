@@ -48,7 +48,7 @@ def postgres_section(report: Report, bench: Bench) -> None:
         report.say(f"\n== PostgreSQL: not measured, {reason}")
         return
     throughput.run(report, bench, _POSTGRES)
-    crowd.run(report, bench, "PostgreSQL", "database", ("stigmergy pg", "pgmq"))
+    crowd.run(report, bench, "PostgreSQL", "database", ("stigmergy pg",))
     sizes.run(report, bench, "PostgreSQL", "database")
     ineligible.run(report, bench, "PostgreSQL", "database", "stigmergy pg")
     wakeups.run(report, bench, "PostgreSQL", "database", "stigmergy pg")

@@ -18,6 +18,7 @@ def run(report: Report, bench: Bench, name: str, kind: Kind, peers: Sequence[str
     section = f"{name}: {scale.crowd} processes, {scale.crowd_tasks:,} tasks"
     for peer in peers:
         if why_not(peer):
+            report.add(section, peer, "take and finish", [], "/s")
             continue
         with bench.place(kind) as place:
             system = load(peer)(place)
