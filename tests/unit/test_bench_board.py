@@ -14,10 +14,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "benchmarks"))
 
 from board import peers  # noqa: E402 - lies in benchmarks/, found by the line above
-from board.bench import QUICK, Bench  # noqa: E402
-from board.crew import Outcome, percentile, run_crew  # noqa: E402
-from board.peers.peer import Work  # noqa: E402
-from board.report import Report  # noqa: E402
+from board.bench import QUICK, Bench  # noqa: E402 - likewise
+from board.crew import Outcome, percentile, run_crew  # noqa: E402 - likewise
+from board.peers.peer import Work  # noqa: E402 - likewise
+from board.report import Report  # noqa: E402 - likewise
 
 
 @pytest.fixture(scope="module", autouse=True)
