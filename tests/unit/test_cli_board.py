@@ -1,0 +1,697 @@
+"""`stig board`: what each command does to a board, says on a terminal and tells a script."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from stigmergy.board import Task, TaskBoard, TaskStatus, open_store
+from stigmergy.cli.board import board as board_app
+from stigmergy.cli.board.reading import moment, seconds
+from stigmergy.cli.board.tail import events_since, last_seq
+from stigmergy.errors import LostLeaseError, NotFoundError, UsageError
+
+STIG = Path(sys.executable).with_name("stig")
+HOSTILE = "[red]bad[/red] \x1b[2J\x1b]0;owned\x07\nsecond\u202eline"
+NOTHING_TO_DO = 5
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TZ", "UTC")
+    return tmp_path
+
+
+def ask(*words: str, code: int = 0, stdin: str | bytes = "") -> Result:
+    result = CliRunner().invoke(board_app, list(words), input=stdin)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result
+
+
+def stig(*words: str, code: int = 0, stdin: str | bytes = "") -> str:
+    return ask(*words, code=code, stdin=stdin).stdout
+
+
+def told(*words: str, code: int = 0, stdin: str | bytes = "") -> dict[str, object]:
+    return json.loads(stig(*words, "--json", code=code, stdin=stdin))
+
+
+def post(task_id: str, task_type: str = "job", **fields: object) -> None:
+    with TaskBoard("board.db") as board:
+        board.post(Task(task_id=task_id, task_type=task_type, **fields))
+
+
+def task(task_id: str) -> Task:
+    with TaskBoard("board.db") as board:
+        found = board.get(task_id)
+    assert found is not None
+    return found
+
+
+def statuses() -> dict[str, str]:
+    with TaskBoard("board.db") as board:
+        return {task.task_id: task.status.value for task in board.list_all()}
+
+
+def claim(task_id: str, agent: str = "w1", lease_s: float = 60.0) -> Task:
+    """Claim one task of a type of its own."""
+    with TaskBoard("board.db") as board:
+        claimed = board.claim(agent, task_types=[task_id], lease_s=lease_s)
+    assert claimed is not None
+    return claimed
+
+
+def fail(task_id: str, error: str) -> None:
+    post(task_id, task_type=task_id)
+    with TaskBoard("board.db") as board:
+        held = board.claim("w1", task_types=[task_id])
+        assert held is not None
+        board.fail(held, error, retry=False)
+
+
+def assert_harmless(text: str) -> None:
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert "[red]bad[/red]" in text, "markup in data is shown, not obeyed"
+
+
+# --- which board ---
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("list",),
+        ("show", "a"),
+        ("stats",),
+        ("watch",),
+        ("claim", "w1"),
+        ("complete", "a", "--agent", "w1", "--fence", "1"),
+        ("fail", "a", "wrong", "--agent", "w1", "--fence", "1"),
+        ("release", "a", "--agent", "w1", "--fence", "1"),
+        ("renew", "a", "--agent", "w1", "--fence", "1"),
+        ("retry", "a"),
+        ("cancel", "a"),
+    ],
+)
+def test_no_command_but_post_begins_a_board(folder: Path, words: tuple[str, ...]) -> None:
+    with pytest.raises(NotFoundError, match=r"no board\.db in this folder.*stig board post"):
+        ask(*words)
+    for url in ("other.db", "sqlite:///other.db", "tasks", "files:///tasks"):
+        with pytest.raises(NotFoundError, match="there is no board at"):
+            ask(*words, "--board", url)
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("url", ["other.db", "sqlite:///other.db", "tasks", "files:///tasks"])
+def test_post_begins_a_board_of_every_kind_and_the_others_find_it(url: str) -> None:
+    name = stig("post", "job", "--board", url).strip()
+    assert name in stig("list", "--board", url)
+
+
+def test_the_flag_wins_over_the_environment_and_that_over_the_folder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stig("post", "job", "--id", "here")
+    monkeypatch.setenv("STIG_BOARD", "env.db")
+    stig("post", "job", "--id", "env")
+    stig("post", "job", "--id", "flag", "--board", "flag.db")
+    assert "env" in stig("list")
+    assert "flag" in stig("list", "--board", "flag.db")
+    monkeypatch.setenv("STIG_BOARD", "")
+    assert "here" in stig("list"), "an empty variable names nothing"
+
+
+def test_a_board_in_memory_is_refused() -> None:
+    with pytest.raises(UsageError, match="one process"):
+        ask("post", "job", "--board", "memory:")
+
+
+@pytest.mark.parametrize("words", [("list",), ("post", "job")])
+def test_the_database_of_another_program_is_left_alone(
+    folder: Path, words: tuple[str, ...]
+) -> None:
+    database = sqlite3.connect("other.db")
+    database.execute("CREATE TABLE things (name TEXT)")
+    database.close()
+    before = (folder / "other.db").read_bytes()
+    with pytest.raises(UsageError, match="another program"):
+        ask(*words, "--board", "other.db")
+    assert (folder / "other.db").read_bytes() == before
+
+
+def test_an_empty_file_is_no_board_yet(folder: Path) -> None:
+    (folder / "board.db").touch()
+    with pytest.raises(NotFoundError):
+        ask("list")
+    stig("post", "job", "--id", "a")
+    assert statuses() == {"a": "pending"}
+
+
+# --- post ---
+
+
+def test_post_puts_all_that_is_said_on_the_board() -> None:
+    post("first")
+    before = time.time()
+    name = stig(
+        *("post", "resize", "A thumbnail", "--payload", '{"path": "a.png"}'),
+        *("--requires", "gpu", "--requires", "cuda", "--depends-on", "first"),
+        *("--parent", "first", "--priority", "2", "--max-attempts", "7", "--in", "1h30m"),
+    ).strip()
+    posted = task(name)
+    assert (posted.task_type, posted.description) == ("resize", "A thumbnail")
+    assert posted.payload == {"path": "a.png"}
+    assert set(posted.requires) == {"gpu", "cuda"}
+    assert (posted.depends_on, posted.parent_id) == (("first",), "first")
+    assert (posted.priority, posted.max_attempts) == (2, 7)
+    assert posted.not_before == pytest.approx(before + 5400, abs=60)
+
+
+def test_a_payload_comes_from_a_file_or_from_stdin(folder: Path) -> None:
+    (folder / "payload.json").write_text('{"from": "file"}')
+    stig("post", "job", "--id", "a", "--payload", "@payload.json")
+    stig("post", "job", "--id", "b", "--payload", "-", stdin='{"from": "stdin"}')
+    assert [task(name).payload["from"] for name in "ab"] == ["file", "stdin"]
+
+
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [
+        ("{", "--payload is not JSON"),
+        ("[1]", "--payload is a list: an object"),
+        ("null", "--payload is null"),
+        ("@missing.json", "missing.json: cannot be read: No such file"),
+        ("@.", "cannot be read: Is a directory"),
+        ('{"a": NaN}', "JSON"),
+        ("[" * 100_000, "not JSON"),
+    ],
+)
+def test_a_payload_that_is_no_object_is_refused(payload: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        ask("post", "job", "--payload", payload)
+
+
+def test_many_tasks_come_from_a_file_all_or_none(folder: Path) -> None:
+    lines = [
+        '{"task_type": "job", "task_id": "b", "depends_on": ["a"]}',
+        "",
+        '{"task_type": "job", "task_id": "a", "payload": {"n": 1}}',
+        '{"task_type": "job"}',
+    ]
+    (folder / "tasks.jsonl").write_text("\n".join(lines))
+    assert stig("post", "--many", "tasks.jsonl") == "posted 3 tasks\n"
+    assert len(statuses()) == 3
+    assert told("post", "--many", "-", stdin='{"task_type": "job", "task_id": "c"}') == {
+        "task_ids": ["c"]
+    }
+    (folder / "bad.jsonl").write_text('{"task_type": "job", "task_id": "d"}\n{"task_id": "e"}\n')
+    with pytest.raises(UsageError, match=r"bad\.jsonl:2: task 'e' has no 'task_type'"):
+        ask("post", "--many", "bad.jsonl")
+    with pytest.raises(UsageError, match="stdin:1 is not JSON"):
+        ask("post", "--many", "-", stdin="no\n")
+    assert set(statuses()) >= {"a", "b", "c"}
+    assert len(statuses()) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "give the TYPE"),
+        (("job", "--many", "x"), "leave TYPE out"),
+        (("--many", os.devnull), "holds no task"),
+        (("job", "--in", "1h", "--at", "2026-12-24"), "not both"),
+        (("job", "--in", "soon"), "--in is 'soon'"),
+        (("job", "--at", "soon"), "--at is 'soon'"),
+        (("job", "--depends-on", "missing"), "depends on 'missing'"),
+        (("job", "--id", "../x"), "task id"),
+    ],
+)
+def test_a_post_that_cannot_be_is_refused_with_what_to_do(
+    words: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        ask("post", *words)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("90", 90), ("90s", 90), ("10m", 600), ("1h30m", 5400), ("1.5d", 129_600), ("1w", 604_800)],
+)
+def test_lengths_of_time(text: str, expected: float) -> None:
+    assert seconds(text, what="--in") == expected
+
+
+@pytest.mark.parametrize("text", ["", "m", "-5", "5x", "1h-", "1 2", "٣m", "1e3", "inf"])
+def test_what_is_no_length_of_time(text: str) -> None:
+    with pytest.raises(UsageError, match="--in"):
+        seconds(text, what="--in")
+
+
+def test_a_moment_is_local_unless_it_names_a_zone() -> None:
+    zoned = moment("2026-12-24T18:00+02:00", what="--at")
+    assert zoned == moment("2026-12-24T16:00Z", what="--at") == 1_798_128_000
+    local = time.mktime(time.strptime("2026-12-24 18:00", "%Y-%m-%d %H:%M"))
+    assert moment("2026-12-24 18:00", what="--at") == local
+
+
+# --- list and show ---
+
+
+def test_list_says_where_each_task_stands() -> None:
+    post("a", task_type="a")
+    post("b", depends_on=("a",))
+    post("c", task_type="c")
+    post("d", not_before=time.time() + 3600)
+    claim("c", agent="worker")
+    fail("e", "no space left")
+    lines = stig("list").splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["a", "b", "c", "d", "e"]
+    assert "ready for" in lines[1]
+    assert "waits for a" in lines[2]
+    assert re.search(r"worker, (60|[1-5]\d) s left|worker, 1 m 00 s left", lines[3])
+    assert re.search("in 59 m|in 1 h", lines[4])
+    assert "no space left" in lines[5]
+
+
+def test_list_takes_filters_and_a_limit() -> None:
+    post("a", task_type="a", parent_id="p")
+    post("b", task_type="b", parent_id="p")
+    post("c", task_type="a")
+    claim("b")
+
+    def listed(*words: str) -> list[str]:
+        tasks = told("list", *words)["tasks"]
+        assert isinstance(tasks, list)
+        return [task["task_id"] for task in tasks]
+
+    assert listed("--type", "a") == ["a", "c"]
+    assert listed("--parent", "p", "--status", "claimed") == ["b"]
+    assert listed("--agent", "w1") == ["b"]
+    assert listed("--limit", "1", "--newest") == ["c"]
+    assert listed("--limit", "0") == ["a", "b", "c"]
+    assert "of 3 tasks; --limit 0 shows all" in stig("list", "--limit", "2")
+    assert stig("list", "--type", "z") == "no such task\n"
+
+
+def test_the_dead_letters_have_their_errors_in_full() -> None:
+    fail("a", "first line\nsecond line that says what it was about, at some length, to its end")
+    fail("b", "other")
+    post("c")
+    said = stig("list", "--failed")
+    assert "to its end" in " ".join(said.split())
+    assert "a  a, after 1 attempt" in said
+    assert "c  " not in said
+    assert "other" not in stig("list", "--failed", "--error", "second line")
+    with pytest.raises(UsageError, match="not both"):
+        ask("list", "--failed", "--status", "pending")
+
+
+def test_nothing_on_a_board_drives_the_terminal() -> None:
+    post("a", task_type="t\x1b[31m", description=HOSTILE, payload={"k": f"{HOSTILE}\x9b2J"})
+    with TaskBoard("board.db") as board:
+        held = board.claim(f"w {HOSTILE}")
+        assert held is not None
+        board.record("odd", task_id="a", data={"said": HOSTILE})
+        board.fail(held, HOSTILE, retry=False)
+    for words in (("list",), ("list", "--failed"), ("show", "a")):
+        assert_harmless(stig(*words))
+
+
+def test_times_that_no_calendar_has_are_shown_all_the_same() -> None:
+    post("a", created_at=1e300, not_before=1e300)
+    assert "beyond all calendars" in stig("show", "a")
+    assert "a" in stig("list")
+    assert "job" in stig("stats")
+
+
+def test_a_table_fits_the_terminal() -> None:
+    post("a" * 128, description="x" * 300, task_type="y" * 60)
+    for words in (("list",), ("stats",)):
+        assert max(len(line) for line in stig(*words).splitlines()) <= 80
+
+
+def test_show_tells_all_of_a_task() -> None:
+    post("a", task_type="a")
+    post(
+        "b",
+        description="Do it\nwell",
+        payload={"path": "ä.png"},
+        requires=("gpu",),
+        depends_on=("a",),
+    )
+    said = stig("show", "b")
+    for part in ("Do it", "well", '"path": "ä.png"', "gpu", "a: pending", "waits for a"):
+        assert part in said
+    assert "posted as job" in said
+    document = told("show", "b")
+    assert document["depends_on"] == {"a": "pending"}
+    assert document["task"]["payload"] == {"path": "ä.png"}
+    assert [event["kind"] for event in document["history"]] == ["posted"]
+    with pytest.raises(NotFoundError, match="no task 'c'"):
+        ask("show", "c")
+
+
+def test_an_error_is_shown_once() -> None:
+    fail("a", "no space left on the device")
+    assert stig("show", "a").count("no space left on the device") == 3, "state, error, history"
+
+
+# --- stats ---
+
+
+def scripted(events: list[tuple[float, Callable[[TaskBoard], object]]]) -> None:
+    """Do things to the board, each so many seconds ago."""
+    now = [0.0]
+    with TaskBoard(store=open_store("board.db", clock=lambda: now[0])) as board:
+        for ago, act in events:
+            now[0] = time.time() - ago
+            act(board)
+
+
+def do_one(board: TaskBoard) -> None:
+    held = board.claim("w1", lease_s=600)
+    assert held is not None
+    board.complete(held)
+
+
+def test_stats_count_what_the_last_minute_and_hour_brought() -> None:
+    jobs = [Task(task_type="job", task_id=f"j{number}") for number in range(6)]
+    scripted(
+        [
+            (7200, lambda board: board.post_many(jobs)),
+            (5000, do_one),
+            (2000, do_one),
+            (1999, do_one),
+            (10, do_one),
+            (5, lambda board: board.claim("w2", lease_s=1)),
+        ]
+    )
+    document = told("stats")
+    assert document["by_status"]["completed"] == 4
+    assert document["by_type"] == {"job": {"completed": 4, "claimed": 1, "pending": 1}}
+    assert document["oldest_ready_s"] == pytest.approx(7200, abs=60)
+    assert (document["held"], document["overdue"]) == (1, 1)
+    assert document["throughput"]["minute"]["completed"] == 1
+    assert document["throughput"]["hour"]["completed"] == 3
+    assert document["throughput"]["hour"]["posted"] == 0
+    said = stig("stats")
+    assert "1 task held by agents, 1 overdue" in said
+    assert "the oldest ready task waits for 2 h 00 m" in said
+
+
+def test_what_the_journal_has_forgotten_is_unknown_and_not_nothing() -> None:
+    scripted([(1800, lambda board: board.post(Task(task_type="job")))])
+    database = sqlite3.connect("board.db")
+    database.execute("UPDATE events SET seq = seq + 1000")
+    database.commit()
+    database.close()
+    throughput = told("stats")["throughput"]
+    assert throughput["hour"] is None
+    assert throughput["minute"]["posted"] == 0
+    hour = next(line for line in stig("stats").splitlines() if line.startswith("hour"))
+    assert set(hour.split()[1:]) == {"unknown"}
+
+
+def test_a_board_without_tasks_says_so() -> None:
+    TaskBoard("board.db").close()
+    assert stig("list") == "no task\n"
+    assert stig("stats") == "no task\n"
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 7, 8, 9, 100])
+def test_the_journals_end_is_found(count: int) -> None:
+    with TaskBoard("memory:") as board:
+        for number in range(count):
+            board.record("note", data={"n": number})
+        assert last_seq(board) == count
+
+
+def test_events_since_a_moment_are_found() -> None:
+    now = [0.0]
+    with TaskBoard(store=open_store("memory:", clock=lambda: now[0])) as board:
+        for at in range(50):
+            now[0] = float(at)
+            board.record("note", data={})
+        for since in (-1.0, 0.0, 7.0, 7.5, 49.0, 50.0):
+            found = [event.at for event in events_since(board, since)]
+            assert found == [at for at in range(50) if at >= since]
+
+
+# --- being an agent ---
+
+
+def test_claim_tells_the_id_and_the_fence_on_its_first_line() -> None:
+    post("a", task_type="a", description="Do it", payload={"n": 1})
+    first, *rest = stig("claim", "w1", "--lease", "10m").splitlines()
+    assert first == "a 1"
+    assert "attempt 1 of 3" in rest[0]
+    assert '"n": 1' in "\n".join(rest)
+    assert task("a").claimed_by == "w1"
+
+
+def test_claim_as_json_has_all_that_the_reports_need() -> None:
+    post("a", payload={"n": 1})
+    document = told("claim", "w1")
+    lease = document["lease"]
+    assert document["task"]["payload"] == {"n": 1}
+    words = (lease["task_id"], "--agent", lease["agent_id"], "--fence", str(lease["fence"]))
+    stig("complete", *words, "--result", '{"size": 64}')
+    assert task("a").result == {"size": 64}
+
+
+def test_a_claim_that_finds_nothing_says_so_by_its_exit_code() -> None:
+    post("a", requires=("gpu",), task_type="a")
+    assert ask("claim", "w1", code=NOTHING_TO_DO).stdout == ""
+    assert told("claim", "w1", code=NOTHING_TO_DO) == {"task": None, "lease": None}
+    ask("claim", "w1", "--capability", "gpu", "--type", "b", code=NOTHING_TO_DO)
+    assert stig("claim", "w1", "--capability", "gpu", "--type", "a").startswith("a 1\n")
+
+
+def test_a_claim_can_wait_for_a_task_whose_time_comes() -> None:
+    post("a", not_before=time.time() + 0.3)
+    assert stig("claim", "w1", "--wait", "30s").startswith("a 1\n")
+    ask("claim", "w1", "--wait", "0.2s", code=NOTHING_TO_DO)
+
+
+def test_fail_release_and_renew_do_what_the_board_does() -> None:
+    post("a", task_type="a", max_attempts=2)
+    held = ("--agent", "w1", "--fence")
+    claim("a", lease_s=60)
+    assert "renewed a until" in stig("renew", "a", *held, "1", "--lease", "1h")
+    assert (task("a").lease_until or 0) > time.time() + 3000
+    assert told("renew", "a", *held, "1")["lease"]["fence"] == 1
+    stig("release", "a", *held, "1", "--reason", "later")
+    assert (task("a").status, task("a").attempts) == (TaskStatus.PENDING, 0)
+    claim("a")
+    assert "tried again in" in stig("fail", "a", *held, "2", "-", stdin="what\nwent wrong\n")
+    assert task("a").error == "what\nwent wrong"
+    stig("claim", "w1", "--wait", "30s")
+    assert stig("fail", "a", "again", *held, "3") == "failed a, for good\n"
+
+
+def test_no_retry_fails_for_good() -> None:
+    post("a", task_type="a")
+    claim("a")
+    stig("fail", "a", "cannot be", "--agent", "w1", "--fence", "1", "--no-retry")
+    assert task("a").status is TaskStatus.FAILED
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("complete", "a"), ("fail", "a", "wrong"), ("release", "a"), ("renew", "a")],
+)
+def test_a_stale_agent_is_refused_whatever_it_says(words: tuple[str, ...]) -> None:
+    post("a", task_type="a")
+    claim("a", lease_s=0.001)
+    claim("a", agent="w2")
+    before = task("a")
+    with pytest.raises(LostLeaseError, match="agent 'w2' claimed it since"):
+        ask(*words, "--agent", "w1", "--fence", "1")
+    assert task("a") == before
+
+
+# --- steering ---
+
+
+def test_retry_begins_named_tasks_anew() -> None:
+    fail("a", "x")
+    fail("b", "x")
+    assert stig("retry", "a") == "retried 1 task\n"
+    assert statuses() == {"a": "pending", "b": "failed"}
+    with pytest.raises(UsageError, match="cannot retry"):
+        ask("retry", "a")
+    with pytest.raises(UsageError, match="no task 'z'"):
+        ask("retry", "z")
+
+
+def test_retry_goes_on_after_one_that_cannot_be() -> None:
+    fail("a", "x")
+    post("b")
+    result = CliRunner().invoke(board_app, ["retry", "b", "a", "z", "--json"])
+    assert json.loads(result.stdout)["retried"] == ["a"]
+    assert set(json.loads(result.stdout)["refused"]) == {"b", "z"}
+    assert isinstance(result.exception, UsageError)
+    assert statuses()["a"] == "pending"
+
+
+def test_retry_in_bulk_takes_filters() -> None:
+    fail("a", "timed out after 5 s")
+    fail("b", "no space left")
+    fail("c", "timed out after 9 s")
+    post("d")
+    assert stig("retry", "--failed", "--error", "timed out", "--type", "a") == "retried 1 task\n"
+    assert stig("retry", "--failed", "--error", "timed out") == "retried 1 task\n"
+    assert statuses() == {"a": "pending", "b": "failed", "c": "pending", "d": "pending"}
+    assert stig("retry", "--failed", "--error", "timed out") == "retried 0 tasks\n"
+
+
+@pytest.mark.parametrize("words", [("--failed",), ("c", "b", "a")])
+def test_retry_finds_an_order_in_which_it_goes(words: tuple[str, ...]) -> None:
+    with TaskBoard("board.db") as board:
+        board.post_many(
+            [
+                Task(task_id="c", task_type="job", depends_on=("b",)),
+                Task(task_id="b", task_type="job", depends_on=("a",)),
+                Task(task_id="a", task_type="a"),
+            ]
+        )
+        held = board.claim("w1")
+        assert held is not None
+        board.fail(held, "x", retry=False)
+    assert set(statuses().values()) == {"failed"}
+    assert stig("retry", *words) == "retried 3 tasks\n"
+    assert set(statuses().values()) == {"pending"}
+
+
+def test_a_task_whose_need_stays_dead_is_not_retried() -> None:
+    post("a", task_type="a")
+    post("b", depends_on=("a",))
+    stig("cancel", "a")
+    assert statuses() == {"a": "cancelled", "b": "failed"}
+    with pytest.raises(UsageError, match="retry that first"):
+        ask("retry", "--failed")
+    stig("retry", "--failed", "--cancelled")
+    assert statuses() == {"a": "pending", "b": "pending"}
+
+
+def test_cancel_in_bulk_takes_filters_and_leaves_what_is_held() -> None:
+    post("a", task_type="a", parent_id="p")
+    post("b", task_type="a")
+    post("c", task_type="c")
+    claim("c")
+    post("d", task_type="a", depends_on=("b",))
+    assert stig("cancel", "--pending", "--parent", "p") == "cancelled 1 task\n"
+    assert stig("cancel", "--pending", "--reason", "not needed") == "cancelled 1 task\n"
+    assert statuses() == {"a": "cancelled", "b": "cancelled", "c": "claimed", "d": "failed"}
+    assert task("b").error == "not needed"
+    assert told("cancel", "--unfinished") == {"cancelled": ["c"], "refused": {}}
+
+
+@pytest.mark.parametrize("command", ["retry", "cancel"])
+def test_steering_needs_names_or_a_choice_and_not_both(command: str) -> None:
+    post("a")
+    choice = "--failed" if command == "retry" else "--pending"
+    for words in ((), ("--type", "a"), ("a", choice), ("a", "--type", "a")):
+        with pytest.raises(UsageError, match=r"name a task|not both"):
+            ask(command, *words)
+    assert statuses() == {"a": "pending"}
+
+
+# --- watch, and the program as a process ---
+
+
+def run(*words: str, **options: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [STIG, "board", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_watch_tells_what_happens_until_it_is_stopped(number: signal.Signals) -> None:
+    post("a")
+    with run("watch", "--json", "--after", "0") as watching:
+        assert watching.stdout is not None
+        assert json.loads(watching.stdout.readline())["kind"] == "posted"
+        claim_all = TaskBoard("board.db")
+        with claim_all as board:
+            board.claim("w1")
+        event = json.loads(watching.stdout.readline())
+        assert (event["kind"], event["task_id"], event["agent_id"]) == ("claimed", "a", "w1")
+        watching.send_signal(number)
+        rest, errors = watching.communicate(timeout=30)
+    assert (watching.returncode, rest, errors) == (0, "", "")
+
+
+def test_watch_begins_now_and_takes_filters() -> None:
+    post("old")
+    with TaskBoard("board.db") as board, run("watch", "--task", "b", "--kind", "note") as watching:
+        assert watching.stdout is not None
+        for _ in range(600):  # until the watcher is there
+            board.record("note", task_id="a", data={"text": "no"})
+            board.record("note", task_id="b", data={"text": HOSTILE})
+            board.record("other", task_id="b")
+            if watching.poll() is None and _has_output(watching):
+                break
+        line = watching.stdout.readline()
+        watching.send_signal(signal.SIGINT)
+        watching.communicate(timeout=30)
+    assert watching.returncode == 0
+    assert " b board  note: " in line
+    assert "old" not in line
+    assert_harmless(line)
+
+
+def _has_output(process: subprocess.Popen[str]) -> bool:
+    import select
+
+    assert process.stdout is not None
+    return bool(select.select([process.stdout], [], [], 0.1)[0])
+
+
+def test_errors_reach_the_shell_as_one_message_and_an_exit_code() -> None:
+    post("a", task_type="a")
+    claim("a")
+    stale = ["complete", "a", "--agent", "w2", "--fence", "9"]
+    done = subprocess.run([STIG, "board", *stale], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("stig: agent 'w2' no longer holds task 'a' (fence 9)")
+    assert "Traceback" not in done.stderr
+    done = subprocess.run([STIG, "board", "list", "--board", "no.db"], capture_output=True)
+    assert done.returncode == 2
+    done = subprocess.run([STIG, "board", "fly"], capture_output=True, text=True)
+    assert done.returncode == 2
+
+
+def test_the_boards_commands_do_not_load_the_rest() -> None:
+    program = (
+        "import sys; import stigmergy.cli.process; import stigmergy.cli.board;"
+        "print(*[name for name in sys.modules if name in"
+        " ('httpx', 'pydantic', 'stigmergy.coding', 'stigmergy.models')])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "", "a script pays for it with every task"
+
+
+def test_the_help_of_every_command_fits_80_columns_and_has_an_example() -> None:
+    for command in board_app.registered_commands:
+        assert command.name is not None
+        said = stig(command.name, "--help")
+        assert max(len(line.rstrip()) for line in said.splitlines()) <= 80
+        assert "Example" in said
+        assert f"stig board {command.name}" in said
