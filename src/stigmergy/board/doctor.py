@@ -29,7 +29,7 @@ _LOOKS: Final = 5
 """How often a task that changes while it is looked at is looked at again."""
 _STATUS_WORDS: Final = frozenset(
     {"posted", "claimed", "started", "completed", "failed", "expired", "released"}
-    | {"cancelled", "retried", "edited", "mended", "removed"}
+    | {"cancelled", "retried", "edited", "removed"}
 )
 
 
@@ -65,13 +65,8 @@ def mend(store: Store) -> list[Finding]:
         while done := [finding for finding in _mendable(tx) if _mend_one(tx, finding)]:
             mended += done
         for finding in mended:
-            task = existing(tx, finding.task_id)
-            data: dict[str, object] = {
-                "finding": finding.kind,
-                "what": finding.what,
-                "status": task.status.value,
-            }
-            tx.append("mended", task_id=task.task_id, data=data)
+            data: dict[str, object] = {"finding": finding.kind, "what": finding.what}
+            tx.append("mended", task_id=finding.task_id, data=data)
     return mended
 
 
@@ -138,7 +133,7 @@ def _check_journal(store: Store, tasks: Mapping[str, Task]) -> Iterator[Finding]
     for event in _all_events(store):
         if event.task_id and event.kind in _STATUS_WORDS:
             known = lines.setdefault(event.task_id, [])
-            if event.kind in ("expired", "edited", "mended"):
+            if event.kind in ("expired", "edited"):
                 known.append(event)  # without a status of its own the one before it holds
             else:
                 known[:] = [event]

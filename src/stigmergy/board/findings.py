@@ -117,7 +117,7 @@ def journaled_status(events: Iterable[Event]) -> TaskStatus | None:
                 status = _status_in(event) or TaskStatus.PENDING
             case "failed":
                 status = _status_in(event) or TaskStatus.FAILED
-            case "expired" | "edited" | "mended":
+            case "expired" | "edited":
                 status = _status_in(event) or status
             case "removed":
                 status = None

@@ -6,7 +6,7 @@ from typing import Final
 
 import typer
 
-from stigmergy.cli.board import looking, posting, stats, steering, watching, working
+from stigmergy.cli.board import looking, moving, posting, stats, steering, upkeep, watching, working
 
 __all__ = ["board"]
 
@@ -29,12 +29,13 @@ _PANELS: Final = {
         working.release,
         working.renew,
     ),
+    "Keep in order": (moving.export, moving.import_, upkeep.doctor, upkeep.migrate),
 }
 for _panel, _commands in _PANELS.items():
     for _command in _commands:
-        board.command(name=_command.__name__.removesuffix("_tasks"), rich_help_panel=_panel)(
-            _command
-        )
+        board.command(
+            name=_command.__name__.removesuffix("_tasks").removesuffix("_"), rich_help_panel=_panel
+        )(_command)
 
 
 @board.callback()
