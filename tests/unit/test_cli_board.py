@@ -14,14 +14,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer.main
+from typer.core import TyperGroup
 from typer.testing import CliRunner, Result
 
 from stigmergy.board import Task, TaskBoard, TaskStatus, open_store
+from stigmergy.board.stores.sqlite import SCHEMA_VERSION
 from stigmergy.cli.board import board as board_app
 from stigmergy.cli.board.reading import moment, seconds
 from stigmergy.cli.board.tail import events_since, last_seq
-from stigmergy.errors import LostLeaseError, NotFoundError, UsageError
+from stigmergy.errors import CorruptError, LostLeaseError, NotFoundError, UsageError
 
+ROOT = Path(__file__).resolve().parents[2]
 STIG = Path(sys.executable).with_name("stig")
 HOSTILE = "[red]bad[/red] \x1b[2J\x1b]0;owned\x07\nsecond\u202eline"
 NOTHING_TO_DO = 5
@@ -107,6 +111,9 @@ def assert_harmless(text: str) -> None:
         ("renew", "a", "--agent", "w1", "--fence", "1"),
         ("retry", "a"),
         ("cancel", "a"),
+        ("export", "out.jsonl"),
+        ("doctor",),
+        ("migrate",),
     ],
 )
 def test_no_command_but_post_begins_a_board(folder: Path, words: tuple[str, ...]) -> None:
@@ -613,6 +620,113 @@ def test_steering_needs_names_or_a_choice_and_not_both(command: str) -> None:
     assert statuses() == {"a": "pending"}
 
 
+# --- moving ---
+
+
+def test_a_board_moves_as_one_file(folder: Path) -> None:
+    post("a", payload={"n": 1})
+    post("b", depends_on=("a",))
+    claim_kind = claim("job")
+    assert stig("export", "out.jsonl") == "exported 2 tasks and 3 events\n"
+    assert told("import", "out.jsonl", "--board", "tasks")["tasks"] == 2
+    with TaskBoard("tasks") as moved, TaskBoard("board.db") as board:
+        assert moved.list_all() == board.list_all()
+        assert moved.get("a") == claim_kind
+    assert sorted(path.name for path in folder.glob("out*")) == ["out.jsonl"]
+
+
+def test_an_export_goes_through_a_pipe(folder: Path) -> None:
+    post("a")
+    done = ask("export", "-")
+    assert done.stderr == "exported 1 task and 1 event\n"
+    assert stig("import", "-", "--board", "new.db", stdin=done.stdout_bytes).startswith("imported")
+    assert stig("list", "--board", "new.db").splitlines()[1].startswith("a ")
+
+
+def test_only_an_export_is_overwritten(folder: Path) -> None:
+    post("a")
+    (folder / "notes.txt").write_text("mine")
+    (folder / "sub").mkdir()
+    for name in ("notes.txt", "board.db", "sub"):
+        with pytest.raises(UsageError, match="not overwritten"):
+            ask("export", name)
+    assert (folder / "notes.txt").read_text() == "mine"
+    with pytest.raises(UsageError, match="cannot be written"):
+        ask("export", "missing/out.jsonl")
+    stig("export", "out.jsonl")
+    post("b")
+    assert stig("export", "out.jsonl") == "exported 2 tasks and 2 events\n"
+
+
+def test_a_file_that_is_no_whole_export_begins_no_board(folder: Path) -> None:
+    post("a")
+    stig("export", "out.jsonl")
+    whole = (folder / "out.jsonl").read_bytes()
+    (folder / "cut.jsonl").write_bytes(whole[:-20])
+    with pytest.raises(CorruptError, match=r"cut\.jsonl:4: it was cut off here"):
+        ask("import", "cut.jsonl", "--board", "new.db")
+    assert not (folder / "new.db").exists()
+    with pytest.raises(UsageError, match="an empty board"):
+        ask("import", "out.jsonl")
+    with pytest.raises(UsageError, match="cannot be read"):
+        ask("import", "none.jsonl", "--board", "new.db")
+
+
+# --- keeping it in order ---
+
+
+def spoil(sql: str) -> None:
+    database = sqlite3.connect("board.db")
+    database.execute(sql)
+    database.commit()
+    database.close()
+
+
+def test_the_doctor_finds_and_mends_and_its_exit_code_tells() -> None:
+    post("a")
+    post("b", depends_on=("a",))
+    assert stig("doctor") == "the board is sound\n"
+    spoil("UPDATE tasks SET waiting_on = '[]' WHERE task_id = 'b'")
+    said = " ".join(stig("doctor", code=1).split())
+    assert "fault b does not wait for 'a', which is pending" in said
+    assert "`stig board doctor --mend` mends 2 of 2" in said
+    said = stig("doctor", "--mend")
+    assert "mended  b" in said
+    assert said.endswith("the board is sound\n")
+    assert told("doctor") == {"sound": True, "mended": [], "findings": []}
+    assert "mended: does not wait for 'a'" in stig("show", "b")
+
+
+def test_a_note_is_no_fault() -> None:
+    post("a", task_type="a")
+    claim("a", lease_s=0.001)
+    document = told("doctor")
+    assert document["sound"] is True
+    assert document["findings"][0]["kind"] == "lease-overdue"
+    assert "note  a" in stig("doctor")
+
+
+def test_what_the_doctor_cannot_mend_it_says_with_what_to_do() -> None:
+    post("a")
+    spoil("UPDATE tasks SET status = 'completed', finished_at = 1 WHERE task_id = 'a'")
+    for words in ((), ("--mend",)):
+        said = " ".join(stig("doctor", *words, code=1).split())
+        assert "is completed, but pending by the journal" in said
+        assert "stig board show a" in said
+
+
+def test_migrate_says_from_which_schema_to_which() -> None:
+    post("a")
+    document = told("migrate")
+    assert document["before"] == document["after"] == SCHEMA_VERSION
+    assert stig("migrate") == f"schema {SCHEMA_VERSION}: nothing to migrate\n"
+    stig("post", "job", "--board", "tasks")
+    assert "no schema" in stig("migrate", "--board", "tasks")
+    spoil("PRAGMA user_version = 999")
+    with pytest.raises(UsageError, match="use a newer one"):
+        ask("migrate")
+
+
 # --- watch, and the program as a process ---
 
 
@@ -695,3 +809,15 @@ def test_the_help_of_every_command_fits_80_columns_and_has_an_example() -> None:
         assert max(len(line.rstrip()) for line in said.splitlines()) <= 80
         assert "Example" in said
         assert f"stig board {command.name}" in said
+
+
+def test_every_command_and_option_is_in_the_reference() -> None:
+    page = (ROOT / "docs" / "reference" / "board-commands.md").read_text()
+    group = typer.main.get_command(board_app)
+    assert isinstance(group, TyperGroup)
+    for name, command in group.commands.items():
+        assert re.search(rf"^### .*`{name}\b", page, re.MULTILINE), name
+        for option in command.params:
+            for flag in (*option.opts, *option.secondary_opts):
+                if flag.startswith("--"):
+                    assert re.search(rf"`{flag}\b", page), f"{name} {flag}"

@@ -208,21 +208,21 @@ def _document(task: Task | None) -> dict[str, object]:
 def _show(task: Task) -> None:
     lease = task.lease
     assert lease is not None, "it was claimed just now"
-    console = Console(highlight=False, soft_wrap=True)
-    # The first line is for `read -r id fence`; the rest is for people.
-    typer.echo(f"{task.task_id} {lease.fence}")
     left = duration(lease.deadline - time.time())
     attempt = f"attempt {task.attempts} of {task.max_attempts}"
-    console.print(
-        Text(
-            f"{clean(task.task_type)}, {attempt}; held until {clock_time(lease.deadline)} ({left})",
-            style="dim",
-        )
-    )
+    until = f"held until {clock_time(lease.deadline)} ({left})"
+    parts = [Text(f"{clean(task.task_type)}, {attempt}; {until}", style="dim")]
     if task.description:
-        console.print(Text(clean(task.description)))
+        parts.append(Text(clean(task.description)))
     if task.payload:
-        console.print(pretty(task.payload))
+        parts.append(pretty(task.payload))
+    # The first line is for `read -r id fence`, the rest for people. All in one go: who reads no
+    # more than a line closes the pipe, and the claim must not end as if it had gone wrong.
+    console = Console(highlight=False, soft_wrap=True)
+    with console.capture() as capture:
+        console.print(f"{task.task_id} {lease.fence}", markup=False)
+        console.print(*parts, sep="\n")
+    typer.echo(capture.get(), nl=False)
 
 
 def _say(task: Task, words: str, *, as_json: bool) -> None:
