@@ -31,6 +31,10 @@ nightly: setup-dev system-packages ## run the tests in their long form
 	@$(bin)/python -m pytest --nightly --timeout=1800 --numprocesses=$(TEST_PROCESSES) \
 		$(coverage) $(ARGS)
 
+.PHONY: torture
+torture: setup-dev system-packages ## break what the board stands on, and show what came of it
+	@$(bin)/python -m stigmergy.testing.faults $(ARGS)
+
 .PHONY: check
 check: check-format check-lint check-types check-imports check-docs ## run every gate that is not a test
 

@@ -7,8 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 __all__ = ["Needed", "apt_prefix", "install", "main"]
 
@@ -20,12 +22,23 @@ class Needed:
     program: str
     package: str
     purpose: str
+    off_path: str = ""
+    """A pattern of where it lies, from the root, if its package keeps it off PATH."""
+
+    def is_there(self) -> bool:
+        """Whether this machine has it."""
+        if shutil.which(self.program) is not None:
+            return True
+        return bool(self.off_path) and any(Path("/").glob(self.off_path))
 
 
 TEST_PROGRAMS = (
     Needed("git", "git", "every test with a repository"),
     Needed("bwrap", "bubblewrap", "the tests of confined sandboxes"),
+    Needed("initdb", "postgresql", "the tests on PostgreSQL", "usr/lib/postgresql/*/bin/initdb"),
 )
+NO_CLUSTER = Path("/etc/postgresql-common/createcluster.d/no-cluster-of-stigmergy.conf")
+"""Read by Debian's package, which otherwise makes a database cluster that starts at every boot."""
 
 
 def apt_prefix() -> tuple[str, ...] | None:
@@ -51,7 +64,8 @@ def install(packages: Sequence[str]) -> str | None:
     apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
     update = subprocess.run([*apt, "update"], capture_output=True, text=True, check=False)
     command = [*apt, "install", "--yes", "--no-install-recommends", *packages]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    with _without_cluster(prefix) if "postgresql" in packages else nullcontext():
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode == 0:
         return None
     # A list that could not be refreshed matters only when the installation then failed.
@@ -59,14 +73,26 @@ def install(packages: Sequence[str]) -> str | None:
     return f"`{by_hand}` failed:\n{log[-2000:]}"
 
 
+@contextmanager
+def _without_cluster(prefix: Sequence[str]) -> Generator[None]:
+    """While it lasts, a PostgreSQL that is installed makes and starts no database cluster."""
+    setting = "create_main_cluster = false\n"
+    write = [*prefix, "install", "-D", "--mode=644", "/dev/stdin", str(NO_CLUSTER)]
+    subprocess.run(write, input=setting, capture_output=True, text=True, check=False)
+    try:
+        yield
+    finally:
+        subprocess.run([*prefix, "rm", "-f", str(NO_CLUSTER)], capture_output=True, check=False)
+
+
 def main() -> int:
     """Bring what the tests use; 0 even when something is missing, for its tests say so."""
-    missing = [needed for needed in TEST_PROGRAMS if shutil.which(needed.program) is None]
+    missing = [needed for needed in TEST_PROGRAMS if not needed.is_there()]
     if not missing:
         return 0
     trouble = install([needed.package for needed in missing])
     for needed in missing:
-        if shutil.which(needed.program) is None:
+        if not needed.is_there():
             print(f"{needed.program} is missing: {needed.purpose} cannot run", file=sys.stderr)
     if trouble:
         print(trouble, file=sys.stderr)

@@ -15,12 +15,15 @@ import signal
 import subprocess
 import tempfile
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from stigmergy.testing.postgres import PostgresServer, find_binaries
 
 FIXED_SEED = 20_250_101
 CI = os.environ.get("CI", "").lower() in {"1", "true"}
@@ -107,6 +110,12 @@ def _overlay_trouble() -> str | None:
         return _trouble([*namespace, *mount])
 
 
+def _postgres_trouble() -> str | None:
+    if find_binaries() is None:
+        return "PostgreSQL is not installed (Debian: apt-get install postgresql)"
+    return None
+
+
 def _trouble(argv: list[str]) -> str | None:
     """Why a program does not work here, or None."""
     if shutil.which(argv[0]) is None:
@@ -120,6 +129,7 @@ def _trouble(argv: list[str]) -> str | None:
 PARTS: Mapping[str, Callable[[], str | None]] = {
     "needs_bwrap": _bwrap_trouble,
     "needs_overlay": _overlay_trouble,
+    "needs_postgres": _postgres_trouble,
 }
 
 
@@ -191,6 +201,29 @@ def make_repository(tmp_path: Path) -> MakeRepository:
         return root
 
     return make
+
+
+@pytest.fixture(scope="session")
+def postgres_server(hermetic_environment: None) -> Iterator[PostgresServer]:
+    """A PostgreSQL server for all tests of this process that are marked `needs_postgres`.
+
+    What stops or kills a server starts one of its own.
+    """
+    # Not under tmp_path: those folders are closed to the user that the server runs as.
+    folder = Path(tempfile.mkdtemp(prefix="stig-pg-"))
+    try:
+        with PostgresServer.start(folder) as server:
+            yield server
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """The URL of an empty database, which goes with the test."""
+    name = f"test_{uuid.uuid4().hex}"
+    yield postgres_server.create_database(name)
+    postgres_server.drop_database(name)
 
 
 # --- nothing is left behind ---

@@ -13,7 +13,7 @@ from stigmergy.board.store import Clock, Store, open_store
 from stigmergy.board.stores.files import FilesStore
 from stigmergy.board.stores.memory import MemoryStore
 from stigmergy.board.stores.sqlite import SqliteStore
-from stigmergy.errors import UnsupportedError, UsageError
+from stigmergy.errors import UsageError
 from stigmergy.testing.stores import SharedStoreContract, StoreContract
 
 
@@ -79,8 +79,3 @@ def test_a_url_picks_the_store(
 def test_a_url_of_no_store_is_refused(url: str) -> None:
     with pytest.raises(UsageError):
         open_store(url)
-
-
-def test_what_is_not_built_says_so() -> None:
-    with pytest.raises(UnsupportedError, match="postgres"):
-        open_store("postgresql://localhost/x")

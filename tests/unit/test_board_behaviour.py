@@ -459,7 +459,9 @@ def test_posting_twice_is_once(board: TaskBoard) -> None:
     ids=lambda bad: bad.task_id[:8],
 )
 def test_a_bad_task_is_refused_by_name_with_all_its_batch(store: Store, bad: Task) -> None:
-    board = TaskBoard(store=store, limits=Limits(payload_bytes=1000, description_bytes=1000))
+    board = TaskBoard(
+        store=store, limits=Limits(payload_bytes=1000, file_bytes=1000, description_bytes=1000)
+    )
     with pytest.raises(UsageError) as refusal:
         board.post_many([task("innocent"), bad])
     assert repr(bad.task_id)[1:50].rstrip("'") in str(refusal.value)

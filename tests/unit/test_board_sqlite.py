@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from pathlib import Path
 
+import pytest
+
 from stigmergy.board import Task, TaskBoard
-from stigmergy.board.stores.sqlite import SqliteStore
+from stigmergy.board.stores.sqlite import SCHEMA_VERSION, SqliteStore
+from stigmergy.errors import UsageError
 
 
 def claim_steps(folder: Path, number: int) -> int:
@@ -29,3 +33,17 @@ def claim_steps(folder: Path, number: int) -> int:
 
 def test_a_claim_takes_no_more_steps_on_a_larger_board(tmp_path: Path) -> None:
     assert claim_steps(tmp_path, 3000) <= claim_steps(tmp_path, 30) + 2
+
+
+def test_a_board_that_a_newer_version_took_over_is_written_no_more(tmp_path: Path) -> None:
+    path = tmp_path / "board.db"
+    with TaskBoard(path) as board:
+        board.post(Task(task_type="work", task_id="a"))
+        db = sqlite3.connect(path)
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+        db.close()
+        with pytest.raises(UsageError, match="use a newer one"):
+            board.post(Task(task_type="work", task_id="b"))
+        assert [task.task_id for task in board.list_all()] == ["a"]
+    with pytest.raises(UsageError, match="use a newer one"):
+        TaskBoard(path)

@@ -5,11 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from stigmergy.board import Query, Store, Task, TaskBoard, TaskStatus, open_store
+from stigmergy.board import (
+    Limit,
+    Limits,
+    Query,
+    Retention,
+    Schedule,
+    Store,
+    Task,
+    TaskBoard,
+    TaskStatus,
+    open_store,
+)
 from stigmergy.board.transfer import Content, export_board, import_board, is_export, read_export
 from stigmergy.errors import CorruptError, UsageError
 
@@ -67,6 +79,12 @@ def fill(store: Store, clock: list[float]) -> None:
             board.fail(held, "went wrong\x00 [red]")
     board.cancel("x", reason="")
     board.record("gate", data=odd)
+    board.pause("m")
+    board.limit(Limit(name="hosts", limit_key="*", rate=3, per_s=60, task_type="h"))
+    board.schedule(
+        Schedule(name="nightly", task=Task(task_type="n", payload=odd), cron="0 3 * * *")
+    )
+    board.retain(Retention(completed_s=86400.0))
 
 
 def lines_of(store: Store) -> list[bytes]:
@@ -75,8 +93,10 @@ def lines_of(store: Store) -> list[bytes]:
     return lines
 
 
-def all_of(store: Store) -> tuple[list[Task], list[object]]:
-    return store.select(Query()), list(store.events(after=0, limit=10_000))
+def all_of(store: Store) -> tuple[object, ...]:
+    with store.transaction() as tx:
+        rules = tx.rules()
+    return rules, store.select(Query()), list(store.events(after=0, limit=10_000))
 
 
 def test_an_import_is_the_board_that_was_exported(
@@ -128,6 +148,43 @@ def test_a_board_with_a_journal_alone_is_not_empty(target: Store) -> None:
     assert target.select(Query()) == []
 
 
+def test_large_values_come_along(store: Store, target: Store) -> None:
+    board = TaskBoard(store=store, limits=Limits(payload_bytes=1000, result_bytes=1000))
+    large = {"text": "ü" * 5000, "x": 0.1}
+    if store.blobs is None:
+        board = TaskBoard(store=store)
+    board.post(Task(task_id="a", task_type="a", payload=large))
+    held = board.claim("w")
+    assert held is not None
+    board.complete(held, large | {"done": True})
+    import_board(target, read_export(lines_of(store), where="x"))
+    there = TaskBoard(store=target).get("a")
+    assert there is not None
+    if target.blobs is None:
+        assert (there.payload, there.result) == (large, large | {"done": True})
+    else:
+        assert TaskBoard(store=target).load(there.payload) == large
+        assert TaskBoard(store=target).load(there.result) == large | {"done": True}
+
+
+def test_a_large_value_that_is_lost_or_changed_is_no_export() -> None:
+    with closing(open_store("b.db", clock=lambda: NOW)) as store:
+        board = TaskBoard(store=store, limits=Limits(payload_bytes=10))
+        board.post(Task(task_id="a", task_type="a", payload={"text": "x" * 100}))
+        lines = lines_of(store)
+        assert store.blobs is not None
+        (file,) = store.blobs.glob("*/*")
+        file.write_text("{}")
+        with pytest.raises(CorruptError, match="damaged"):
+            lines_of(store)
+    records = [json.loads(line) for line in lines[:-1]]
+    with pytest.raises(CorruptError, match=r"is not in it"):
+        read_export(sealed(*records[:-1]), where="x")
+    records[-1]["blob"]["text"] = records[-1]["blob"]["text"].replace("xx", "yy", 1)
+    with pytest.raises(CorruptError, match=r"x:4: .*SHA-256 differs"):
+        read_export(sealed(*records), where="x")
+
+
 # --- what is no export ---
 
 
@@ -142,15 +199,15 @@ def sealed(*records: object) -> list[bytes]:
     """Lines with a right closing line, so that only what is in them can be wrong."""
     lines = [f"{json.dumps(record)}\n".encode() for record in records]
     names = [next(iter(record)) for record in records if isinstance(record, dict) and record]
-    end = {
-        "tasks": names.count("task"),
-        "events": names.count("event"),
-        "sha256": hashlib.sha256(b"".join(lines)).hexdigest(),
+    end: dict[str, object] = {
+        f"{kind}s": names.count(kind) for kind in ("rule", "task", "event", "blob")
     }
+    end["sha256"] = hashlib.sha256(b"".join(lines)).hexdigest()
     return [*lines, f"{json.dumps({'end': end})}\n".encode()]
 
 
 HEADER = {"stigmergy_board": 1, "exported_at": NOW}
+RULE = {"rule": {"name": "pause:a", "body": {}, "gates": True, "due_at": None}}
 TASK = {"task": {"task_id": "a", "task_type": "job"}}
 
 
@@ -186,7 +243,7 @@ def test_one_whose_lines_were_changed_lost_or_moved_is_refused() -> None:
         [line.replace(b"\n", b"\r\n") for line in lines],
     ]
     for other in changed:
-        with pytest.raises(CorruptError, match="changed or lost"):
+        with pytest.raises(CorruptError, match="changed or are lost"):
             read_export(other, where="x")
     with pytest.raises(CorruptError, match=rf"x:{len(lines) + 1}: something follows"):
         read_export([*lines, lines[1]], where="x")
@@ -216,6 +273,11 @@ def test_one_whose_lines_were_changed_lost_or_moved_is_refused() -> None:
         (sealed(HEADER, event(1, data={"a": float("inf")})), "x:2: no event"),
         (sealed(HEADER, event(1, task_id="\ud800")), "x:2: no event"),
         (sealed(HEADER, {"event": 1}), "x:2: no event"),
+        (sealed(HEADER, TASK, RULE), "x:3: a rule after the tasks"),
+        (sealed(HEADER, {"rule": {**RULE["rule"], "gates": 1}}), "x:2: no rule"),
+        (sealed(HEADER, {"rule": {**RULE["rule"], "due_at": "x"}}), "x:2: no rule"),
+        (sealed(HEADER, {"rule": {**RULE["rule"], "name": "limit:a"}}), "x:2: .*cannot be under"),
+        (sealed(HEADER, {"blob": "x"}), "x:2: no large value"),
     ],
 )
 def test_what_is_no_export_is_refused_with_the_line(lines: list[bytes], said: str) -> None:
@@ -241,10 +303,10 @@ class BusyStore:
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
 
-    def select(self, query: Query) -> list[Task]:
-        found = self._store.select(query)
+    def last_seq(self) -> int:
+        last = self._store.last_seq()
         TaskBoard(store=self._store).post(Task(task_type="late"))
-        return found
+        return last
 
 
 def test_an_export_of_a_busy_board_is_of_one_moment(store: Store, target: Store) -> None:

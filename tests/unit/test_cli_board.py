@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 from typer.testing import CliRunner, Result
 
 from stigmergy.board import Task, TaskBoard, TaskStatus, open_store
-from stigmergy.board.stores.sqlite import SCHEMA_VERSION
+from stigmergy.board.stores.sqlite.migrations import SCHEMA_VERSION
 from stigmergy.cli.board import board as board_app
 from stigmergy.cli.board.reading import moment, seconds
 from stigmergy.cli.board.tail import events_since, last_seq

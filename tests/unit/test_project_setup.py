@@ -44,7 +44,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def program(folder: Path, name: str, text: str) -> None:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True, parents=True)
     path = folder / name
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
@@ -148,6 +148,30 @@ def test_packages_are_installed_where_apt_may_be_used(
         "noninteractive -qq update",
         "noninteractive -qq install --yes --no-install-recommends bubblewrap",
     ]
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["installed", "failed"])
+def test_an_installed_postgresql_makes_no_cluster(
+    bin_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    for name in ("install", "rm"):
+        (bin_folder / name).symlink_to(str(shutil.which(name, path="/usr/bin:/bin")))
+    setting = tmp_path / "etc" / "no-cluster.conf"
+    monkeypatch.setattr(packages, "NO_CLUSTER", setting)
+    program(bin_folder, "apt-get", f"cat {setting} >>{tmp_path}/seen; exit {int(fails)}")
+    assert (packages.install(["git", "postgresql"]) is None) is not fails
+    assert (tmp_path / "seen").read_text() == "create_main_cluster = false\n"
+    assert not setting.exists()  # later clusters are the user's affair
+
+
+def test_a_program_off_path_is_found_where_its_package_keeps_it(
+    bin_folder: Path, tmp_path: Path
+) -> None:
+    needed = packages.Needed("initdb", "postgresql", "tests", f"{tmp_path}/lib/*/initdb"[1:])
+    assert not needed.is_there()
+    program(tmp_path / "lib" / "15", "initdb", "")
+    assert needed.is_there()
 
 
 def test_a_failed_installation_is_told_with_what_apt_said(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from stigmergy.board import lifecycle
+from stigmergy.board.entries import ended_entry
 from stigmergy.board.store import Query, Transaction
 from stigmergy.board.task import JsonObject, Task, TaskStatus
 from stigmergy.errors import NotFoundError, UsageError
@@ -19,6 +20,7 @@ __all__ = [
     "revive",
     "settle",
     "tell_dependents",
+    "unmet",
 ]
 
 DEAD: Final = frozenset({TaskStatus.FAILED, TaskStatus.CANCELLED})
@@ -51,16 +53,7 @@ def settle(
 ) -> None:
     """Write a task that has ended an attempt, journal it, and tell those who wait for it."""
     tx.put(task)
-    data: JsonObject = {
-        **(note or {}),
-        "status": task.status.value,
-        "attempt": task.attempts,
-    }
-    if task.error is not None:
-        data["error"] = task.error
-    if task.status is TaskStatus.PENDING:
-        data["not_before"] = task.not_before
-    tx.append(kind, task_id=task.task_id, agent_id=agent_id, data=data)
+    tx.append(kind, task_id=task.task_id, agent_id=agent_id, data=ended_entry(task, note))
     tell_dependents(tx, task)
 
 
@@ -129,11 +122,31 @@ def revive(tx: Transaction, task: Task) -> Task:
 
 
 def _reopen(tx: Transaction, task: Task) -> Task:
-    waiting = tuple(name for name in task.depends_on if not is_completed(tx.get(name)))
-    reopened = lifecycle.reopen(task, waiting_on=waiting)
+    key = task.unique_key
+    if key is not None and (standing := tx.holder(key)) is not None:
+        raise UsageError(
+            f"task {task.task_id!r} cannot begin anew: the unfinished task {standing.task_id!r} "
+            f"has its unique_key {key!r}"
+        )
+    reopened = lifecycle.reopen(task, waiting_on=unmet(tx, task))
     tx.put(reopened)
     tx.append("retried", task_id=task.task_id, data={})
     return reopened
+
+
+def unmet(tx: Transaction, task: Task) -> tuple[str, ...]:
+    """Those of a task's dependencies that are not completed.
+
+    One that is not on the board any more was pruned. It had been completed, unless this task
+    waited for it still or failed because of it.
+    """
+    missed = {*task.waiting_on, (task.result or {}).get("dependency")}
+
+    def is_met(name: str) -> bool:
+        needed = tx.get(name)
+        return name not in missed if needed is None else is_completed(needed)
+
+    return tuple(name for name in task.depends_on if not is_met(name))
 
 
 def _is_dead(task: Task | None) -> bool:

@@ -2,16 +2,16 @@
 
 `TaskBoard` is the one place where the pure lifecycle meets a store: each public verb reads,
 decides and writes within one transaction and journals what happened in the same. It knows no
-agent and starts no thread.
+agent and starts no thread. Reading is in `looking`, steering in `steering`.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from stigmergy.board import lifecycle
 from stigmergy.board.aftermath import (
@@ -20,55 +20,35 @@ from stigmergy.board.aftermath import (
     existing,
     fail_dependents,
     is_completed,
-    revive,
     settle,
 )
+from stigmergy.board.clockwatch import ClockWatch, machine_clock_watch
 from stigmergy.board.intake import (
     Limits,
     check_agent_id,
     check_batch,
-    check_event,
     check_names,
-    check_result,
     check_seconds,
-    is_posted_already,
     tidy_text,
 )
 from stigmergy.board.lifecycle import Backoff
-from stigmergy.board.store import Match, Query, Store, Transaction, open_store
-from stigmergy.board.task import Event, JsonObject, Lease, Task, TaskStatus
+from stigmergy.board.looking import Progress, names_of
+from stigmergy.board.posting import OnDuplicate, is_simple
+from stigmergy.board.posting import post as post_batch
+from stigmergy.board.rules import FAIR, Rules
+from stigmergy.board.steering import Steering
+from stigmergy.board.store import Exchange, Exchanged, Match, Query, Store, Transaction, open_store
+from stigmergy.board.taking import LEASED, exchange, reap
+from stigmergy.board.task import JsonObject, Lease, Task
+from stigmergy.board.upkeep import tend
 from stigmergy.errors import LostLeaseError, UsageError
 
 __all__ = ["DEFAULT_LEASE_S", "Progress", "TaskBoard"]
 
 DEFAULT_LEASE_S: Final = 300.0
-_REAPED_AT_ONCE: Final = 100
-"""Expired leases that one claim returns to the board, so that a claim's time is bounded."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How far a set of tasks has come."""
-
-    total: int
-    pending: int
-    in_progress: int
-    completed: int
-    failed: int
-    cancelled: int
-
-    @property
-    def is_complete(self) -> bool:
-        """Nothing is left to do: every task is completed, failed or cancelled."""
-        return self.completed + self.failed + self.cancelled == self.total
-
-    @property
-    def progress_pct(self) -> float:
-        """Completed tasks of all, 0.0 to 100.0; 100.0 of none."""
-        return 100.0 if self.total == 0 else 100.0 * self.completed / self.total
-
-
-class TaskBoard:
+class TaskBoard(Steering):
     """A durable board of tasks. Thread-safe; open one in each process.
 
     Args:
@@ -78,6 +58,8 @@ class TaskBoard:
         lease_s: how long a claim holds without a renewal.
         backoff: how long a failed attempt waits for the next.
         limits: what the board takes.
+        clock_watch: notices that the board's clock was set; by default that of the machine, for
+            a board that a path names.
     """
 
     def __init__(
@@ -88,48 +70,58 @@ class TaskBoard:
         lease_s: float = DEFAULT_LEASE_S,
         backoff: Backoff | None = None,
         limits: Limits | None = None,
+        clock_watch: ClockWatch | None = None,
     ) -> None:
         if (storage_path is None) == (store is None):
             raise UsageError("a board needs a storage_path or a store, and not both")
         self._lease_s = check_seconds(lease_s, what="lease_s")
-        self._store = store if store is not None else open_store(storage_path or "")
         self._backoff = backoff or Backoff()
-        self._limits = limits or Limits()
-
-    @property
-    def url(self) -> str:
-        """What opens the same board in another process."""
-        return self._store.url
-
-    def close(self) -> None:
-        """Let go of the store. Idempotent."""
-        self._store.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        opened = store if store is not None else open_store(storage_path or "")
+        super().__init__(opened, limits or Limits())
+        self._clock_watch = clock_watch
+        if clock_watch is None and store is None and opened.is_local:
+            self._clock_watch = machine_clock_watch(time.time)
 
     # Posting ---------------------------------------------------------------------------------
 
-    def post(self, task: Task) -> str:
+    def post(self, task: Task, *, on_duplicate: OnDuplicate = "keep") -> str:
         """Put one task on the board; see `post_many`. Returns its id."""
-        return self.post_many([task])[0]
+        return self.post_many([task], on_duplicate=on_duplicate)[0]
 
-    def post_many(self, tasks: Iterable[Task]) -> list[str]:
+    def post_many(self, tasks: Iterable[Task], *, on_duplicate: OnDuplicate = "keep") -> list[str]:
         """Put tasks on the board, all or none; they may depend on each other in any order.
 
         Idempotent: a task that stands there as it was posted is left alone.
 
+        Args:
+            tasks: as new.
+            on_duplicate: what to do when an unfinished task has the `unique_key` of a posted one:
+                `keep` that and post nothing, `refuse`, or `replace` what it says if nobody has
+                begun it.
+
+        Returns the ids under which the tasks stand on the board, in the order given; of a
+        duplicate that is the id of the one that was there.
+
         Raises:
             UsageError: a task is malformed or too large, an id is taken by another task, a
-                dependency is unknown, or dependencies form a cycle.
+                dependency is unknown, dependencies form a cycle, or a duplicate is refused.
         """
-        batch = check_batch(tasks, self._limits)
+        if on_duplicate not in ("keep", "refuse", "replace"):
+            raise UsageError(f"on_duplicate is {on_duplicate!r}: take keep, refuse or replace")
+        batch = check_batch(tasks, self._intake)
+        if not batch:
+            return []
+        shortcuts = self._store.shortcuts
+        if (
+            shortcuts is not None
+            and all(is_simple(task) for task in batch.values())
+            and shortcuts.post(list(batch.values())) is not None
+        ):
+            return list(batch)
         with self._store.transaction() as tx:
-            _post(tx, batch)
-        return list(batch)
+            fair = any(rule.name == FAIR.name for rule in tx.rules())
+            ids = post_batch(tx, batch, on_duplicate=on_duplicate, fair=fair)
+        return list(ids.values())
 
     # Taking ----------------------------------------------------------------------------------
 
@@ -157,60 +149,140 @@ class TaskBoard:
         lease_s: float | None = None,
     ) -> list[Task]:
         """Up to `limit` tasks at once. Leases that ran out return to the board first."""
+        return self.complete_and_claim(
+            agent_id,
+            (),
+            limit,
+            capabilities=capabilities,
+            task_types=task_types,
+            lease_s=lease_s,
+        )
+
+    def complete_and_claim(
+        self,
+        agent_id: str,
+        results: Iterable[tuple[Lease | Task, JsonObject]],
+        limit: int = 1,
+        *,
+        capabilities: Iterable[str] = (),
+        task_types: Iterable[str] | None = None,
+        lease_s: float | None = None,
+    ) -> list[Task]:
+        """Hand in results and take up to `limit` next tasks, all in one transaction.
+
+        As `complete_many` and `claim_many` after each other, at the price of one of them.
+
+        Raises:
+            LostLeaseError: one of the leases is no longer held; nothing was written or claimed.
+        """
         check_agent_id(agent_id)
         if limit < 0:
             raise UsageError(f"limit is {limit}: how many tasks to claim cannot be negative")
-        match = Match(
-            capabilities=frozenset(check_names(capabilities, what="capabilities")),
-            task_types=_names(task_types, what="task_types"),
+        order = Exchange(
+            agent_id=agent_id,
+            results=[(lease, result, None) for lease, result in self._checked(results)],
+            match=Match(
+                capabilities=frozenset(check_names(capabilities, what="capabilities")),
+                task_types=names_of(task_types, what="task_types"),
+            ),
+            limit=limit,
+            lease_s=self._duration_s(lease_s),
+            tells_completed=False,
         )
-        duration = self._duration_s(lease_s)
+        return self._exchange(order).claimed
+
+    def _checked(
+        self, results: Iterable[tuple[Lease | Task, JsonObject]]
+    ) -> list[tuple[Lease, JsonObject]]:
+        return [
+            (_lease(held), self._intake.check_result(held.task_id, result))
+            for held, result in results
+        ]
+
+    def _exchange(self, order: Exchange) -> Exchanged:
+        watch = self._clock_watch if order.limit else None
+        clock_is_set = watch is not None and watch.may_have_jumped()
+        shortcuts = self._store.shortcuts
+        if shortcuts is not None and not clock_is_set:
+            done = shortcuts.exchange(order)
+            if done is not None:
+                return done
         with self._store.transaction() as tx:
-            self._reap(tx)
-            claimed = [
-                lifecycle.claim(task, agent_id=agent_id, now=tx.now, lease_s=duration)
-                for task in tx.ready(match, limit=limit)
-            ]
-            for task in claimed:
-                tx.put(task)
-                data: JsonObject = {"attempt": task.attempts, "fence": task.fence}
-                tx.append("claimed", task_id=task.task_id, agent_id=agent_id, data=data)
-        return claimed
+            if watch is not None and clock_is_set:
+                watch.settle(tx)
+            if not order.limit:
+                return exchange(tx, order, Rules())
+            return exchange(tx, order, self._tend(tx))
+
+    def _tend(self, tx: Transaction) -> Rules:
+        """What comes before a claim: expired leases, due schedules. The rules as they stand."""
+        reap(tx, self._backoff)
+        rules = Rules.of(tx.rules())
+        tend(tx, rules)
+        return rules
 
     def reap(self) -> int:
         """Return tasks with expired leases to the board; how many. Every claim does it too."""
         with self._store.transaction() as tx:
-            return self._reap(tx)
-
-    def _reap(self, tx: Transaction) -> int:
-        expired = tx.expired(limit=_REAPED_AT_ONCE)
-        for task in expired:
-            after = lifecycle.expire(task, now=tx.now, backoff=self._backoff)
-            settle(tx, after, "expired", agent_id=task.claimed_by or "")
-        return len(expired)
+            if self._clock_watch is not None and self._clock_watch.may_have_jumped():
+                self._clock_watch.settle(tx)
+            return reap(tx, self._backoff)
 
     # Reporting, with the lease ---------------------------------------------------------------
 
     def start(self, held: Lease | Task) -> Task:
         """Say that work has begun. Idempotent."""
-        lease = _lease(held)
-        with self._store.transaction() as tx:
-            before = existing(tx, lease.task_id)
-            task = lifecycle.start(before, lease)
-            if task != before:
-                tx.put(task)
-                tx.append("started", task_id=task.task_id, agent_id=lease.agent_id, data={})
-        return task
+        return self._extend(_lease(held), lease_s=None, start=True)
 
     def renew(self, held: Lease | Task, *, lease_s: float | None = None) -> Lease:
         """Hold on for `lease_s` from now. Not journaled."""
         lease = _lease(held)
-        duration = self._duration_s(lease_s)
-        with self._store.transaction() as tx:
-            before = existing(tx, lease.task_id)
-            task = lifecycle.renew(before, lease, now=tx.now, lease_s=duration)
-            tx.put(task)
+        task = self._extend(lease, lease_s=self._duration_s(lease_s), start=False)
         return replace(lease, deadline=task.lease_until or lease.deadline)
+
+    def report(
+        self, held: Lease | Task, progress: JsonObject, *, lease_s: float | None = None
+    ) -> Task:
+        """Say how far the work is, for whoever watches; renews the lease and starts the task.
+
+        `progress` is what `Task.progress` then is, e.g. `{"done": 3, "total": 10}`.
+
+        Raises:
+            LostLeaseError: the lease is no longer held.
+            UsageError: it is no JSON object, or too large.
+        """
+        lease = _lease(held)
+        told = self._intake.check_progress(lease.task_id, progress)
+        return self._extend(lease, lease_s=self._duration_s(lease_s), start=True, progress=told)
+
+    def _extend(
+        self,
+        lease: Lease,
+        *,
+        lease_s: float | None,
+        start: bool,
+        progress: JsonObject | None = None,
+    ) -> Task:
+        shortcuts = self._store.shortcuts
+        if shortcuts is not None:
+            task = shortcuts.extend(lease, lease_s=lease_s, start=start, progress=progress)
+            if task is not None:
+                return task
+        with self._store.transaction() as tx:
+            before = task = existing(tx, lease.task_id)
+            if lease_s is not None:
+                task = lifecycle.renew(task, lease, now=tx.now, lease_s=lease_s)
+            if start:
+                task = lifecycle.start(task, lease)
+            if progress is not None:
+                task = replace(task, progress=progress)
+            if task != before:
+                tx.put(task)
+            if task.status is not before.status:
+                tx.append("started", task_id=task.task_id, agent_id=lease.agent_id, data={})
+            if progress is not None:
+                tx.append("reported", task_id=task.task_id, agent_id=lease.agent_id, data=progress)
+        return task
 
     def _duration_s(self, lease_s: float | None) -> float:
         return self._lease_s if lease_s is None else check_seconds(lease_s, what="lease_s")
@@ -223,10 +295,8 @@ class TaskBoard:
         note: JsonObject | None = None,
     ) -> Task:
         """Hand in the result; see `complete_many`. `note` is told by the journal's line as well."""
-        lease = _lease(held)
-        checked = check_result(lease.task_id, result or {}, self._limits)
-        with self._store.transaction() as tx:
-            return _complete(tx, lease, checked, note)
+        ((lease, checked),) = self._checked([(held, result or {})])
+        return self._complete([(lease, checked, note)])[0]
 
     def complete_many(self, results: Iterable[tuple[Lease | Task, JsonObject]]) -> list[Task]:
         """Hand in results, all or none. What waited for these tasks alone becomes ready.
@@ -237,12 +307,17 @@ class TaskBoard:
             LostLeaseError: one of the leases is no longer held; nothing was written.
             UsageError: a result is too large or not JSON.
         """
-        checked = [
-            (_lease(held), check_result(held.task_id, result, self._limits))
-            for held, result in results
-        ]
-        with self._store.transaction() as tx:
-            return [_complete(tx, lease, result, None) for lease, result in checked]
+        return self._complete([(lease, result, None) for lease, result in self._checked(results)])
+
+    def _complete(self, results: list[tuple[Lease, JsonObject, JsonObject | None]]) -> list[Task]:
+        if not results:
+            return []
+        order = Exchange(
+            agent_id=results[0][0].agent_id,
+            results=results,
+            lease_s=self._lease_s,
+        )
+        return self._exchange(order).completed
 
     def fail(
         self,
@@ -297,9 +372,9 @@ class TaskBoard:
         names = check_names(wait_for, what="wait_for")
         if delay_s:
             check_seconds(delay_s, what="delay_s")
-        batch = check_batch(post, self._limits)
+        batch = check_batch(post, self._intake)
         with self._store.transaction() as tx:
-            _post(tx, batch)
+            post_batch(tx, batch, on_duplicate="keep", fair=False)
             missing = [name for name in names if tx.get(name) is None]
             if missing:
                 raise UsageError(f"task {lease.task_id!r} cannot wait for {missing}: unknown")
@@ -326,7 +401,7 @@ class TaskBoard:
         """
         released: list[Task] = []
         with self._store.transaction() as tx:
-            for task in tx.select(Query(statuses=_LEASED)):
+            for task in tx.select(Query(statuses=LEASED)):
                 if (lease := task.lease) is None or not agents(lease.agent_id):
                     continue
                 after = lifecycle.release(task, lease)
@@ -335,113 +410,6 @@ class TaskBoard:
                 tx.append("released", task_id=task.task_id, agent_id=lease.agent_id, data=data)
                 released.append(after)
         return released
-
-    # Steering --------------------------------------------------------------------------------
-
-    def cancel(self, task_id: str, *, reason: str = "cancelled") -> Task:
-        """Stop a task that is not finished. Its holder is refused when it reports or renews."""
-        reason = tidy_text(reason, self._limits)
-        with self._store.transaction() as tx:
-            task = lifecycle.cancel(existing(tx, task_id), reason=reason, now=tx.now)
-            settle(tx, task, "cancelled")
-        return task
-
-    def retry(self, task_id: str) -> Task:
-        """Begin a failed or cancelled task anew, with the tasks that failed because of it.
-
-        Raises:
-            UsageError: it is neither, or depends on a task that is.
-        """
-        with self._store.transaction() as tx:
-            return revive(tx, existing(tx, task_id))
-
-    def record(
-        self, kind: str, *, task_id: str = "", agent_id: str = "", data: JsonObject | None = None
-    ) -> None:
-        """Write a line of one's own into the journal: progress, a landing, a gate's verdict."""
-        check_event(kind, task_id=task_id, agent_id=agent_id, data=data or {}, limits=self._limits)
-        with self._store.transaction() as tx:
-            tx.append(kind, task_id=task_id, agent_id=agent_id, data=data or {})
-
-    # Looking ---------------------------------------------------------------------------------
-
-    def get(self, task_id: str) -> Task | None:
-        """The task as it stands, or None."""
-        return self._store.get(task_id)
-
-    def get_pending(self) -> list[Task]:
-        """The tasks that nobody holds and that are not finished, in posting order."""
-        return self.list_all(statuses=[TaskStatus.PENDING])
-
-    def get_by_type(self, task_type: str) -> list[Task]:
-        """All tasks of a type, in posting order."""
-        return self.list_all(task_types=[task_type])
-
-    def list_all(
-        self,
-        *,
-        statuses: Iterable[TaskStatus] | None = None,
-        task_types: Iterable[str] | None = None,
-        parent_id: str | None = None,
-        claimed_by: str | None = None,
-    ) -> list[Task]:
-        """Tasks that pass all the given filters, in posting order."""
-        return self._store.select(
-            Query(
-                statuses=None if statuses is None else frozenset(statuses),
-                task_types=_names(task_types, what="task_types"),
-                parent_id=parent_id,
-                claimed_by=claimed_by,
-            )
-        )
-
-    def get_results_by_parent(self, parent_id: str) -> list[JsonObject]:
-        """The results of a parent's completed children, in posting order."""
-        done = self.list_all(statuses=[TaskStatus.COMPLETED], parent_id=parent_id)
-        return [task.result or {} for task in done]
-
-    def progress(self, parent_id: str | None = None) -> Progress:
-        """How far a parent's children have come, or the whole board."""
-        counts = self._store.counts(parent_id)
-        return Progress(
-            total=sum(counts.values()),
-            pending=counts.get(TaskStatus.PENDING, 0),
-            in_progress=sum(counts.get(status, 0) for status in _LEASED),
-            completed=counts.get(TaskStatus.COMPLETED, 0),
-            failed=counts.get(TaskStatus.FAILED, 0),
-            cancelled=counts.get(TaskStatus.CANCELLED, 0),
-        )
-
-    def events(self, *, after: int = 0, limit: int = 1000) -> list[Event]:
-        """The journal from just after `after`, oldest first."""
-        return self._store.events(after=after, limit=limit)
-
-    def history(self, task_id: str) -> list[Event]:
-        """What happened to one task, oldest first."""
-        return self._store.events(after=0, limit=2**31, task_id=task_id)
-
-    def wait(self, *, after: int, timeout_s: float) -> bool:
-        """Sleep until the journal goes beyond `after`; False if the time ran out first."""
-        return self._store.wait(after=after, timeout_s=timeout_s)
-
-    def watch(
-        self, *, after: int = 0, stop: threading.Event, idle_s: float = 0.25
-    ) -> Generator[Event]:
-        """Events as they happen, until `stop` is set (noticed within `idle_s`)."""
-        while not stop.is_set():
-            batch = self._store.events(after=after, limit=1000)
-            for event in batch:
-                yield event
-                after = event.seq
-            if not batch:
-                self._store.wait(after=after, timeout_s=idle_s)
-
-
-_LEASED: Final = frozenset({TaskStatus.CLAIMED, TaskStatus.IN_PROGRESS})
-
-
-def _names(names: Iterable[str] | None, *, what: str) -> frozenset[str] | None:
-    return None if names is None else frozenset(check_names(names, what=what))
 
 
 def _lease(held: Lease | Task) -> Lease:
@@ -452,45 +420,3 @@ def _lease(held: Lease | Task) -> Lease:
             held.task_id, agent_id=held.claimed_by or "?", fence=held.fence, reason="never claimed"
         )
     return lease
-
-
-def _complete(tx: Transaction, lease: Lease, result: JsonObject, note: JsonObject | None) -> Task:
-    before = existing(tx, lease.task_id)
-    task = lifecycle.complete(before, lease, result=result, now=tx.now)
-    if task != before:
-        settle(tx, task, "completed", agent_id=lease.agent_id, note=note)
-    return task
-
-
-def _post(tx: Transaction, batch: Mapping[str, Task]) -> None:
-    fresh = [task for task in batch.values() if not is_posted_already(tx.get(task.task_id), task)]
-    for task in fresh:
-        _insert(tx, task, batch)
-    for name in dict.fromkeys(name for task in fresh for name in task.depends_on):
-        if (needed := existing(tx, name)).status in DEAD:
-            fail_dependents(tx, needed)
-
-
-def _insert(tx: Transaction, task: Task, batch: Mapping[str, Task]) -> None:
-    waiting: list[str] = []
-    for name in task.depends_on:
-        needed = tx.get(name)
-        if needed is None and name not in batch:
-            raise UsageError(
-                f"task {task.task_id!r} depends on {name!r}, which is not on the board; "
-                "post that first, or both together"
-            )
-        if needed is None or needed.status is not TaskStatus.COMPLETED:
-            waiting.append(name)
-    posted = replace(task, waiting_on=tuple(waiting), created_at=task.created_at or tx.now)
-    tx.put(posted)
-    tx.append(
-        "posted",
-        task_id=task.task_id,
-        data={
-            "task_type": task.task_type,
-            "priority": task.priority,
-            "parent_id": task.parent_id,
-            "depends_on": list(task.depends_on),
-        },
-    )

@@ -9,9 +9,11 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from stigmergy.board import lifecycle
+from stigmergy.board.blobs import BlobFolder, is_reference, is_well_named
 from stigmergy.board.task import (
     Json,
     JsonObject,
@@ -24,12 +26,12 @@ from stigmergy.board.task import (
 from stigmergy.errors import CorruptError, UsageError
 
 __all__ = [
+    "Intake",
     "Limits",
     "check_agent_id",
     "check_batch",
     "check_event",
     "check_names",
-    "check_result",
     "check_seconds",
     "is_posted_already",
     "tidy_text",
@@ -38,14 +40,65 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What the board takes. Beyond it, keep the data elsewhere and post where it is."""
+    """What the board takes."""
 
     payload_bytes: int = 1024**2
+    """A larger payload becomes a file beside the board, where the board has a place for files."""
     result_bytes: int = 1024**2
+    """Likewise."""
+    file_bytes: int = 256 * 1024**2
+    """No payload or result is larger: keep the data elsewhere and post where it is."""
     description_bytes: int = 64 * 1024
 
 
-def check_batch(tasks: Iterable[Task], limits: Limits) -> dict[str, Task]:
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """Judges what comes in; large values go to the folder of blobs, if there is one."""
+
+    limits: Limits
+    blobs: BlobFolder | None = None
+
+    def check_result(self, held_id: str, result: Json) -> JsonObject:
+        """The result as it can be stored.
+
+        Raises:
+            UsageError: it is no object, not JSON, or too large.
+        """
+        what = f"the result of task {held_id!r}"
+        if not isinstance(result, Mapping):
+            raise UsageError(f"{what} is {type(result).__name__}: an object (dict) is expected")
+        return self.fit(what, encode_json(result, what=what), self.limits.result_bytes)
+
+    def check_progress(self, held_id: str, progress: Json) -> JsonObject:
+        """The report as it can be stored.
+
+        Raises:
+            UsageError: it is no object, not JSON, or larger than a description may be.
+        """
+        what = f"the progress of task {held_id!r}"
+        if not isinstance(progress, Mapping):
+            raise UsageError(f"{what} is {type(progress).__name__}: an object (dict) is expected")
+        text = encode_json(progress, what=what)
+        _check_size(what, text, self.limits.description_bytes)
+        return json.loads(text)
+
+    def fit(self, what: str, text: str, limit: int) -> JsonObject:
+        """The value of a JSON text, or a reference to a file with it.
+
+        Raises:
+            UsageError: it is too large.
+        """
+        if self.blobs is not None and len(text) * 4 > limit and len(text.encode()) > limit:
+            _check_size(what, text, self.limits.file_bytes)
+            return self.blobs.put(text)
+        _check_size(what, text, limit)
+        value: JsonObject = json.loads(text)
+        if is_reference(value) and not is_well_named(value):
+            raise UsageError(f"{what}: '$blob' is the board's own key; call it otherwise")
+        return value
+
+
+def check_batch(tasks: Iterable[Task], intake: Intake) -> dict[str, Task]:
     """The tasks by id, each as the board may store it.
 
     Raises:
@@ -55,27 +108,13 @@ def check_batch(tasks: Iterable[Task], limits: Limits) -> dict[str, Task]:
     for task in tasks:
         if task.task_id in batch:
             raise UsageError(f"two of the posted tasks have the id {task.task_id!r}")
-        batch[task.task_id] = _checked(task, limits)
+        batch[task.task_id] = _checked(task, intake)
     cycle = lifecycle.find_cycle(
         batch, lambda name: batch[name].depends_on if name in batch else ()
     )
     if cycle:
         raise UsageError(f"the dependencies form a cycle: {' -> '.join(cycle)}")
     return batch
-
-
-def check_result(held_id: str, result: Json, limits: Limits) -> JsonObject:
-    """The result, if it can be stored.
-
-    Raises:
-        UsageError: it is no object, not JSON, or too large.
-    """
-    what = f"the result of task {held_id!r}"
-    if not isinstance(result, Mapping):
-        raise UsageError(f"{what} is {type(result).__name__}: an object (dict) is expected")
-    text = encode_json(result, what=what)
-    _check_size(what, text, limits.result_bytes)
-    return json.loads(text)
 
 
 def check_event(
@@ -91,6 +130,7 @@ def check_event(
     encode_json([kind, task_id, agent_id], what=f"event {kind!r}")
 
 
+@lru_cache(maxsize=1024)
 def check_agent_id(agent_id: str) -> str:
     """The name, if an agent can be known by it.
 
@@ -151,6 +191,8 @@ _IDENTIFYING: Final = (
     "payload",
     "requires",
     "parent_id",
+    "unique_key",
+    "limit_key",
     "priority",
 )
 _POSTED_FIELDS: Final = (
@@ -161,6 +203,8 @@ _POSTED_FIELDS: Final = (
     "requires",
     "depends_on",
     "parent_id",
+    "unique_key",
+    "limit_key",
     "priority",
     "max_attempts",
     "not_before",
@@ -169,7 +213,7 @@ _POSTED_FIELDS: Final = (
 """What the poster of a task says; the rest is the board's."""
 
 
-def _checked(task: Task, limits: Limits) -> Task:
+def _checked(task: Task, intake: Intake) -> Task:
     """The task as the board may store it, or an error that names it."""
     check_task_id(task.task_id)
     for field in ("requires", "depends_on"):
@@ -188,11 +232,11 @@ def _checked(task: Task, limits: Limits) -> Task:
             "a task is posted as new"
         )
     name = f"task {task.task_id!r}"
-    _check_size(f"the description of {name}", task.description, limits.description_bytes)
-    payload = encode_json(task.payload, what=f"the payload of {name}")
-    _check_size(f"the payload of {name}", payload, limits.payload_bytes)
+    _check_size(f"the description of {name}", task.description, intake.limits.description_bytes)
+    what = f"the payload of {name}"
+    payload = encode_json(task.payload, what=what)
     # As JSON has it, tuples being lists: or the task would differ from itself once stored.
-    return replace(checked, payload=json.loads(payload))
+    return replace(checked, payload=intake.fit(what, payload, intake.limits.payload_bytes))
 
 
 def _check_size(what: str, text: str, limit: int) -> None:

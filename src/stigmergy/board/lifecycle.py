@@ -25,6 +25,7 @@ __all__ = [
     "expire",
     "fail",
     "fail_for_dependency",
+    "fair_lag_s",
     "find_cycle",
     "first_ready",
     "hold",
@@ -33,6 +34,7 @@ __all__ = [
     "release",
     "renew",
     "reopen",
+    "report",
     "satisfy",
     "start",
 ]
@@ -86,7 +88,19 @@ class Backoff:
 
 def rank(task: Task) -> float:
     """The claim order: smaller goes first. Fixed at posting, so stores can index it."""
-    return task.created_at + (task.priority - 1) * AGING_S
+    return task.created_at + (task.priority - 1) * AGING_S + task.lag_s
+
+
+def fair_lag_s(task: Task, *, tail: float | None) -> float:
+    """How far behind its siblings a task goes, so that parents take turns.
+
+    `tail` is the highest rank among the pending siblings of its priority. Each task in line before
+    it counts like a level of priority, so a parent with a thousand tasks does not keep one with
+    ten waiting until it is done.
+    """
+    if tail is None:
+        return 0.0
+    return max(0.0, tail + AGING_S - rank(replace(task, lag_s=0.0)))
 
 
 def is_ready(task: Task, now: float) -> bool:
@@ -104,6 +118,7 @@ def claim(task: Task, *, agent_id: str, now: float, lease_s: float) -> Task:
         lease_until=now + lease_s,
         attempts=task.attempts + 1,
         fence=task.fence + 1,
+        progress=None,
     )
 
 
@@ -117,6 +132,11 @@ def renew(task: Task, lease: Lease, *, now: float, lease_s: float) -> Task:
     """The lease runs for `lease_s` from now."""
     _check_lease(task, lease)
     return replace(task, status=_next(task, "renew", task.status), lease_until=now + lease_s)
+
+
+def report(task: Task, lease: Lease, *, progress: JsonObject, now: float, lease_s: float) -> Task:
+    """How far the work is; whoever reports is alive, so the lease runs anew."""
+    return replace(start(renew(task, lease, now=now, lease_s=lease_s), lease), progress=progress)
 
 
 def complete(task: Task, lease: Lease, *, result: JsonObject, now: float) -> Task:

@@ -43,6 +43,7 @@ MIN_PRIORITY: Final = 1
 """The most urgent."""
 MAX_PRIORITY: Final = 10
 
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -129,8 +130,14 @@ class Task:
     waiting_on: tuple[str, ...] = ()
     """Those of `depends_on` that are not completed yet. Kept by the board."""
     parent_id: str | None = None
+    unique_key: str | None = None
+    """No two unfinished tasks of a board have the same one."""
+    limit_key: str | None = None
+    """What limits by key count together: a customer, a host, an account."""
     priority: int = 5
     """1 is the most urgent, 10 the least."""
+    lag_s: float = 0.0
+    """How far fair sharing between parents puts it back in claim order. Set by the board."""
     status: TaskStatus = TaskStatus.PENDING
     attempts: int = 0
     """Claims that ended without a completion or a voluntary release, and the present one."""
@@ -142,6 +149,8 @@ class Task:
     claimed_at: float | None = None
     lease_until: float | None = None
     fence: int = 0
+    progress: JsonObject | None = None
+    """What its present holder last reported of the work."""
     finished_at: float | None = None
     result: JsonObject | None = None
     error: str | None = None
@@ -201,8 +210,9 @@ def encode_json(value: Json, *, what: str) -> str:
             included); `what` names it.
     """
     try:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        text.encode()
+        text = _ENCODER.encode(value)
+        if not text.isascii():
+            text.encode()
         return text
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"{what} cannot be stored as JSON: {error}") from None
@@ -328,6 +338,12 @@ def _type_name(value: object) -> str:
     return str(text)
 
 
+def _key(value: object) -> str:
+    if not (text := _string(value)) or len(text) > 200:
+        raise ValueError("a key of 1 to 200 characters")
+    return text
+
+
 def _optional(parse: Callable[[object], Any]) -> Callable[[object], Any]:
     return lambda value: None if value is None else parse(value)
 
@@ -342,7 +358,10 @@ _PARSERS: Final[Mapping[str, Callable[[object], Any]]] = {
     "depends_on": _identifiers,
     "waiting_on": _identifiers,
     "parent_id": _optional(_identifier),
+    "unique_key": _optional(_key),
+    "limit_key": _optional(_key),
     "priority": _integer(MIN_PRIORITY, MAX_PRIORITY),
+    "lag_s": _seconds,
     "status": _status,
     "attempts": _COUNT,
     "max_attempts": _integer(1, 2**53),
@@ -352,6 +371,7 @@ _PARSERS: Final[Mapping[str, Callable[[object], Any]]] = {
     "claimed_at": _optional(_seconds),
     "lease_until": _optional(_seconds),
     "fence": _COUNT,
+    "progress": _optional(_object),
     "finished_at": _optional(_seconds),
     "result": _optional(_object),
     "error": _optional(_string),

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Final, Protocol, cast
 
-from stigmergy.board.aftermath import DEAD, fail_dependents, is_completed, tell_dependents
+from stigmergy.board.aftermath import DEAD, fail_dependents, is_completed, tell_dependents, unmet
 from stigmergy.board.lifecycle import find_cycle
 from stigmergy.board.store import Transaction
 from stigmergy.board.stores.taskfiles import Broken, Edited, Finding, Missing
@@ -138,8 +138,10 @@ def _with_moved_lease(task: Task, before: Task | None) -> Task:
 
 
 def _fault(tx: Transaction, name: str, accepted: Mapping[str, Task]) -> str:
+    before = tx.get(name)
+    known = before.depends_on if before else ()  # those may have been pruned since
     for needed in accepted[name].depends_on:
-        if needed not in accepted and tx.get(needed) is None:
+        if needed not in accepted and needed not in known and tx.get(needed) is None:
             return f"{name}.json: it depends on {needed!r}, which is not on the board"
 
     def needs(other: str) -> Sequence[str]:
@@ -157,8 +159,12 @@ def _accept(
 ) -> None:
     waiting: tuple[str, ...] = ()
     if task.status is TaskStatus.PENDING:
+        was = before or Task(task_type=task.task_type)
+        open_ones = unmet(tx, replace(task, waiting_on=was.waiting_on, result=was.result))
         waiting = tuple(
-            name for name in task.depends_on if not is_completed(accepted.get(name, tx.get(name)))
+            name
+            for name in task.depends_on
+            if (not is_completed(accepted[name]) if name in accepted else name in open_ones)
         )
     elif task.status in DEAD:
         waiting = task.waiting_on

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from stigmergy.board.store import Clock, Query
+from stigmergy.board.store import Clock, Query, Rule
 from stigmergy.board.stores.filestransaction import FilesTransaction
 from stigmergy.board.stores.index import TaskIndex
 from stigmergy.board.stores.journal import Journal, Reading, Record
@@ -52,6 +52,7 @@ class FilesStore:
         self._pid = os.getpid()
         self._boot = boot_id()
         self._index = TaskIndex()
+        self._rules: dict[str, Rule] = {}
         self._files = TaskFiles(self._folder)
         self._journal = Journal(self._home)
         self._unwritten: dict[str, None] = {}
@@ -76,6 +77,21 @@ class FilesStore:
     def url(self) -> str:
         """`files:///` and the absolute path."""
         return f"files:///{self._folder}"
+
+    @property
+    def is_local(self) -> bool:
+        """See `Store.is_local`."""
+        return True
+
+    @property
+    def blobs(self) -> Path:
+        """`.board/blobs`."""
+        return self._home / "blobs"
+
+    @property
+    def shortcuts(self) -> None:
+        """It has none."""
+        return
 
     @contextmanager
     def transaction(self) -> Generator[FilesTransaction]:
@@ -102,6 +118,11 @@ class FilesStore:
         """See `Store.events`."""
         with self._session():
             return self._journal.events(after=after, limit=limit, task_id=task_id)
+
+    def last_seq(self) -> int:
+        """See `Store.last_seq`."""
+        with self._session():
+            return self._journal.next_seq - 1
 
     def wait(self, *, after: int, timeout_s: float) -> bool:
         """See `Store.wait`. Woken by inotify on the progress file, which ends a transaction."""
@@ -150,12 +171,17 @@ class FilesStore:
             self._commit(tx, swept=swept)
 
     def _begin(self) -> FilesTransaction:
-        return FilesTransaction(self._index, self._files, now=self._clock(), but=self._unwritten)
+        return FilesTransaction(
+            self._index,
+            self._rules,
+            self._files,
+            now=self._clock(),
+            but=self._unwritten,
+            count_events=lambda before: self._journal.count_events(before=before),
+        )
 
     def _undo(self, tx: FilesTransaction) -> None:
         tx.undo()
-        if tx.removed:  # what came back would stand at the end of the posting order
-            self._load()
 
     def _commit(self, tx: FilesTransaction, *, swept: bool = False) -> None:
         """Journal what a transaction did, then bring the files in line."""
@@ -176,9 +202,20 @@ class FilesStore:
                 raise
             self._mark_unwritten(record)
             for name in tx.rewrites:
-                self._unwritten[name] = None
+                if name in self._index:  # else a file was set aside, and no task stands for it
+                    self._unwritten[name] = None
         if tx.has_effects or swept:
             self._bring_files_in_line(swept=swept)
+        if tx.events_forgotten_before is not None:
+            self._forget_events(tx.events_forgotten_before)
+
+    def _forget_events(self, before: float) -> None:
+        try:
+            self._begin_anew()  # which moves all events to the archive
+            self._journal.forget_events(before=before)
+        except OSError as error:
+            _log.warning("old events of %s could not be dropped: %s", self._folder, error)
+        self._note_progress(swept=False)
 
     def _transient(self, error: OSError) -> TransientError:
         return TransientError(
@@ -191,6 +228,8 @@ class FilesStore:
     def _mark_unwritten(self, record: Record) -> None:
         for task in record.tasks:
             self._unwritten[task.task_id] = None
+        for name in record.deleted:
+            self._unwritten[name] = None
         for name in record.aside:
             self._asides[name] = record.seq
 
@@ -203,6 +242,8 @@ class FilesStore:
             for name in list(self._unwritten):
                 if (task := self._index.get(name)) is not None:
                     self._files.write(task)
+                else:
+                    self._files.delete(name)
                 del self._unwritten[name]
             self._begin_anew_if_due()
         except OSError as error:
@@ -228,7 +269,9 @@ class FilesStore:
             self._begin_anew()
 
     def _begin_anew(self) -> None:
-        self._journal.begin_anew(self._index.tasks().values(), at=self._clock())
+        self._journal.begin_anew(
+            self._index.tasks().values(), self._rules.values(), at=self._clock()
+        )
         self._snapshot_bytes = self._journal.end
 
     # What others did ---------------------------------------------------------------------------
@@ -259,6 +302,11 @@ class FilesStore:
                 self._index.put(task)
             for name in record.removed:
                 self._index.remove(name)
+            for name, rule in record.rules:
+                if rule is None:
+                    self._rules.pop(name, None)
+                else:
+                    self._rules[name] = rule
             if end > applied:
                 self._mark_unwritten(record)
 
@@ -274,6 +322,7 @@ class FilesStore:
     def _load(self) -> None:
         """Read the board from its beginning."""
         self._index = TaskIndex()
+        self._rules = {}
         self._unwritten, self._asides = {}, {}
         reading = self._journal.reopen()
         is_new = self._journal.generation == 0

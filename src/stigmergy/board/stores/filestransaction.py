@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from stigmergy.board.store import Match
+from stigmergy.board.store import Match, Rule
 from stigmergy.board.stores.byhand import absorb
 from stigmergy.board.stores.index import TaskIndex
 from stigmergy.board.stores.journal import Record
@@ -19,15 +19,24 @@ class FilesTransaction(MemoryTransaction):
     """A `Transaction` and a `FolderTransaction`: on the index, hand edits taken in as they show."""
 
     def __init__(
-        self, index: TaskIndex, files: TaskFiles, *, now: float, but: Iterable[str]
+        self,
+        index: TaskIndex,
+        rules: dict[str, Rule],
+        files: TaskFiles,
+        *,
+        now: float,
+        but: Iterable[str],
+        count_events: Callable[[float], int],
     ) -> None:
-        super().__init__(index, now=now)
+        super().__init__(index, rules, now=now, count_events=count_events)
         self._files = files
         self._seen = set(but)
         """Tasks whose files were looked at, or are known to be behind."""
         self.removed: dict[str, None] = {}
         self.aside: list[str] = []
         self.rewrites: dict[str, None] = {}
+        self.deletions: dict[str, None] = {}
+        """Tasks whose files are to be removed with them."""
 
     def get(self, task_id: str) -> Task | None:
         """See `Transaction.get`."""
@@ -37,6 +46,7 @@ class FilesTransaction(MemoryTransaction):
     def put(self, task: Task) -> None:
         """See `Transaction.put`."""
         self._seen.add(task.task_id)
+        self.deletions.pop(task.task_id, None)
         self.removed.pop(task.task_id, None)
         super().put(task)
 
@@ -55,8 +65,14 @@ class FilesTransaction(MemoryTransaction):
     def remove(self, task_id: str) -> None:
         """See `FolderTransaction.remove`."""
         self._seen.add(task_id)
-        self.forget(task_id)
+        super().forget(task_id)
         self.removed[task_id] = None
+
+    def forget(self, task_id: str) -> None:
+        """See `Transaction.forget`. Its file goes too."""
+        if self._index.get(task_id) is not None:
+            self.remove(task_id)
+            self.deletions[task_id] = None
 
     def set_aside(self, name: str) -> None:
         """See `FolderTransaction.set_aside`."""
@@ -72,18 +88,30 @@ class FilesTransaction(MemoryTransaction):
     @property
     def has_effects(self) -> bool:
         """There is something to be journaled or written."""
-        return bool(self._before or self.events or self.aside or self.rewrites)
+        return bool(
+            self._before
+            or self.events
+            or self.restored
+            or self.rules_changed
+            or self.aside
+            or self.rewrites
+        )
 
     def record(self, seq: int) -> Record:
         """What it did, for the journal. Tasks to be written anew are in it, for whoever redoes."""
         anew = (self._index.get(name) for name in self.rewrites if name not in self._before)
+        if self.restored:
+            seq = max(seq, self.restored[-1].seq + 1)
         return Record(
             seq=seq,
             at=self._now,
             tasks=(*self.written, *(task for task in anew if task is not None)),
             removed=tuple(self.removed),
+            deleted=tuple(self.deletions),
             aside=tuple(self.aside),
             events=tuple(self.events),
+            history=tuple(self.restored),
+            rules=self.changed_rules() if self.rules_changed else (),
         )
 
     def take_in(self, findings: list[Finding]) -> None:

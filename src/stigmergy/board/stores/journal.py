@@ -20,7 +20,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, cast
 
-from stigmergy.board.task import Event, JsonObject, Task, task_from_json, task_to_json
+from stigmergy.board.store import Rule
+from stigmergy.board.task import Event, Json, JsonObject, Task, task_from_json, task_to_json
 from stigmergy.errors import CorruptError
 
 __all__ = ["Journal", "Reading", "Record"]
@@ -41,9 +42,15 @@ class Record:
     tasks: tuple[Task, ...] = ()
     """As it left them."""
     removed: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
+    """Those of `removed` whose files the board itself deletes."""
     aside: tuple[str, ...] = ()
     """Files that it put into quarantine as `<name>.<seq>`."""
     events: tuple[Event, ...] = ()
+    history: tuple[Event, ...] = ()
+    """Events of another board, with their own `seq` and time; they come before `events`."""
+    rules: tuple[tuple[str, Rule | None], ...] = ()
+    """As it left them; None dropped one."""
     generation: int = 0
     """Above 0 only in the first line."""
 
@@ -139,7 +146,7 @@ class Journal:
         self.end = begin + len(line)
         self._note(record, begin)
 
-    def begin_anew(self, tasks: Iterable[Task], *, at: float) -> None:
+    def begin_anew(self, tasks: Iterable[Task], rules: Iterable[Rule], *, at: float) -> None:
         """Begin the next generation with a snapshot; the events so far go to the archive.
 
         A crash at any point leaves either the old journal or the new one, whole.
@@ -150,7 +157,12 @@ class Journal:
         if self._starts:
             self._archive_events()
         snapshot = list(tasks)
-        head = Record(seq=self.next_seq, at=at, generation=self.generation + 1)
+        head = Record(
+            seq=self.next_seq,
+            at=at,
+            generation=self.generation + 1,
+            rules=tuple((rule.name, rule) for rule in rules),
+        )
         lines = [_encode(head)]
         for first in range(0, len(snapshot), _SNAPSHOT_TASKS):
             chunk = tuple(snapshot[first : first + _SNAPSHOT_TASKS])
@@ -176,7 +188,7 @@ class Journal:
         wanted = (
             event
             for record in self._records_with_events(after, task_id)
-            for event in record.events
+            for event in (*record.history, *record.events)
             if event.seq > after and (task_id is None or event.task_id == task_id)
         )
         return list(islice(wanted, limit))
@@ -184,7 +196,9 @@ class Journal:
     def _note(self, record: Record, begin: int) -> None:
         if record.generation:
             self.generation = record.generation
-        if record.events:
+        if record.history:
+            self._starts.append((record.history[0].seq, begin))
+        elif record.events:
             self._starts.append((record.seq, begin))
         self.next_seq = max(self.next_seq, record.seq + len(record.events))
 
@@ -224,10 +238,42 @@ class Journal:
     def _archive_events(self) -> None:
         self._archive.mkdir(exist_ok=True)
         lines = (_decoded([self._line(begin)], self.path) for _, begin in self._starts)
-        bare = (replace(r, tasks=(), removed=(), aside=()) for records in lines for r in records)
+        bare = (part for records in lines for record in records for part in _bare(record))
         _replace_file(
             self._archive / f"{self._starts[0][0]:016d}.jsonl", [_encode(r) for r in bare]
         )
+
+    def count_events(self, *, before: float) -> int:
+        """Events older than that time, the latest of all aside."""
+        return sum(
+            event.at < before and event.seq < self.next_seq - 1
+            for record in self._records_with_events(0, None)
+            for event in (*record.history, *record.events)
+        )
+
+    def forget_events(self, *, before: float) -> None:
+        """Drop archived events older than that time; the latest of all stays.
+
+        Raises:
+            OSError: the disk is full or broken; some may be gone.
+        """
+        for path in self._archived(0, self.next_seq):
+            with path.open("rb") as file:
+                records = list(_decoded(file, path))
+            kept = [part for record in records if (part := self._younger(record, before))]
+            if not kept:
+                path.unlink()
+            elif kept != records:
+                _replace_file(path, [_encode(record) for record in kept])
+
+    def _younger(self, record: Record, before: float) -> Record | None:
+        def stays(event: Event) -> bool:
+            return event.at >= before or event.seq >= self.next_seq - 1
+
+        kept = replace(record, history=tuple(filter(stays, record.history)))
+        if not any(map(stays, record.events)):
+            kept = replace(kept, events=())
+        return kept if kept.history or kept.events else None
 
 
 def _encode(record: Record) -> bytes:
@@ -238,8 +284,19 @@ def _encode(record: Record) -> bytes:
         body["tasks"] = [task_to_json(task) for task in record.tasks]
     if record.removed:
         body["removed"] = list(record.removed)
+    if record.deleted:
+        body["deleted"] = list(record.deleted)
     if record.aside:
         body["aside"] = list(record.aside)
+    if record.rules:
+        body["rules"] = {
+            name: None if rule is None else [rule.body, rule.gates, rule.due_at]
+            for name, rule in record.rules
+        }
+    if record.history:
+        body["history"] = [
+            [e.seq, e.at, e.kind, e.task_id, e.agent_id, e.data] for e in record.history
+        ]
     if record.events:
         body["events"] = [[e.kind, e.task_id, e.agent_id, e.data] for e in record.events]
     # ASCII, so that any name found in a folder can be written down.
@@ -267,7 +324,13 @@ def _decode(line: bytes, *, where: str) -> Record | None:
             generation=int(body.get("generation", 0)),
             tasks=tuple(task_from_json(task, where=where) for task in body.get("tasks", ())),
             removed=tuple(body.get("removed", ())),
+            deleted=tuple(body.get("deleted", ())),
             aside=tuple(body.get("aside", ())),
+            rules=tuple((name, _rule(name, told)) for name, told in body.get("rules", {}).items()),
+            history=tuple(
+                Event(seq=seq, at=at, kind=kind, task_id=task, agent_id=agent, data=data)
+                for seq, at, kind, task, agent, data in body.get("history", ())
+            ),
             events=tuple(
                 Event(seq=seq + place, at=at, kind=kind, task_id=task, agent_id=agent, data=data)
                 for place, (kind, task, agent, data) in enumerate(body.get("events", ()))
@@ -275,6 +338,22 @@ def _decode(line: bytes, *, where: str) -> Record | None:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptError(f"{where}: no journal record: {error}", where=where) from error
+
+
+def _rule(name: str, told: Json) -> Rule | None:
+    if told is None:
+        return None
+    body, gates, due_at = told
+    return Rule(name=name, body=body, gates=bool(gates), due_at=due_at)
+
+
+def _bare(record: Record) -> Iterator[Record]:
+    """Its events alone; a long history in parts, so that reading on from within it is cheap."""
+    for first in range(0, len(record.history), _SNAPSHOT_TASKS):
+        part = record.history[first : first + _SNAPSHOT_TASKS]
+        yield Record(seq=part[-1].seq + 1, at=record.at, history=part)
+    if record.events:
+        yield Record(seq=record.seq, at=record.at, events=record.events)
 
 
 def _decoded(lines: Iterable[bytes], path: Path) -> Iterator[Record]:

@@ -33,13 +33,18 @@ class BoardLock:
         Raises:
             TransientError: another holder kept it beyond the time-out.
         """
-        fd = self._acquire()
+        fd = self.acquire()
         try:
             yield
         finally:
             os.close(fd)
 
-    def _acquire(self) -> int:
+    def acquire(self) -> int:
+        """A file descriptor that holds it; closing that lets go.
+
+        Raises:
+            TransientError: another holder kept it beyond the time-out.
+        """
         try:
             fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
-from collections.abc import Generator
+from bisect import bisect_right
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 
-from stigmergy.board.store import Clock, Match, Query
+from stigmergy.board.store import Clock, Match, Query, Rule
 from stigmergy.board.stores.index import TaskIndex
 from stigmergy.board.task import Event, Json, Task, TaskStatus, encode_json
 from stigmergy.errors import UsageError
 
-__all__ = ["MemoryStore", "MemoryTransaction", "detached"]
+__all__ = ["MemoryStore", "MemoryTransaction", "detached", "grows"]
 
 
 class MemoryStore:
@@ -22,6 +25,7 @@ class MemoryStore:
     def __init__(self, *, clock: Clock) -> None:
         self._clock = clock
         self._index = TaskIndex()
+        self._rules: dict[str, Rule] = {}
         self._events: list[Event] = []
         self._changed = threading.Condition(threading.RLock())
         self._closed = False
@@ -31,17 +35,37 @@ class MemoryStore:
         """Always `memory:`, which names no particular board."""
         return "memory:"
 
+    @property
+    def is_local(self) -> bool:
+        """See `Store.is_local`."""
+        return False
+
+    @property
+    def blobs(self) -> None:
+        """There is no folder."""
+        return
+
+    @property
+    def shortcuts(self) -> None:
+        """It has none: it is what short cuts are compared with."""
+        return
+
     @contextmanager
     def transaction(self) -> Generator[MemoryTransaction]:
         """See `Store.transaction`."""
         with self._open():
-            transaction = MemoryTransaction(self._index, now=self._clock())
+            tx = MemoryTransaction(
+                self._index, self._rules, now=self._clock(), count_events=self._count_events
+            )
             try:
-                yield transaction
+                yield tx
             except BaseException:
-                transaction.undo()
+                tx.undo()
                 raise
-            self._keep(transaction.events)
+            self._keep(tx)
+
+    def _count_events(self, before: float) -> int:
+        return sum(event.at < before for event in self._events[:-1])
 
     @contextmanager
     def _open(self) -> Generator[None]:
@@ -50,20 +74,16 @@ class MemoryStore:
                 raise UsageError("this board is closed; open it again")
             yield
 
-    def _keep(self, drafts: list[Event]) -> None:
-        first = len(self._events) + 1
+    def _keep(self, tx: MemoryTransaction) -> None:
+        self._events.extend(tx.restored)
+        first = self._events[-1].seq + 1 if self._events else 1
         self._events.extend(
-            Event(
-                seq=first + place,
-                at=draft.at,
-                kind=draft.kind,
-                task_id=draft.task_id,
-                agent_id=draft.agent_id,
-                data=draft.data,
-            )
-            for place, draft in enumerate(drafts)
+            replace(draft, seq=first + place) for place, draft in enumerate(tx.events)
         )
-        if drafts:
+        if tx.events_forgotten_before is not None:
+            kept = [e for e in self._events[:-1] if e.at >= tx.events_forgotten_before]
+            self._events = kept + self._events[-1:]
+        if tx.events or tx.restored:
             self._changed.notify_all()
 
     def get(self, task_id: str) -> Task | None:
@@ -85,15 +105,22 @@ class MemoryStore:
     def events(self, *, after: int, limit: int, task_id: str | None = None) -> list[Event]:
         """See `Store.events`."""
         with self._open():
-            later = self._events[max(after, 0) :]
+            later = self._events[bisect_right(self._events, after, key=_seq) :]
         if task_id is not None:
             later = [event for event in later if event.task_id == task_id]
         return later[: max(limit, 0)]
 
+    def last_seq(self) -> int:
+        """See `Store.last_seq`."""
+        with self._open():
+            return self._events[-1].seq if self._events else 0
+
     def wait(self, *, after: int, timeout_s: float) -> bool:
         """See `Store.wait`."""
         with self._changed:
-            return self._changed.wait_for(lambda: len(self._events) > after, timeout_s)
+            return self._changed.wait_for(
+                lambda: bool(self._events) and self._events[-1].seq > after, timeout_s
+            )
 
     def close(self) -> None:
         """See `Store.close`."""
@@ -104,11 +131,24 @@ class MemoryStore:
 class MemoryTransaction:
     """A `Transaction` that writes at once and remembers how to undo it."""
 
-    def __init__(self, index: TaskIndex, *, now: float) -> None:
+    def __init__(
+        self,
+        index: TaskIndex,
+        rules: dict[str, Rule],
+        *,
+        now: float,
+        count_events: Callable[[float], int],
+    ) -> None:
         self._index = index
+        self._rules = rules
         self._now = now
+        self._count_events = count_events
+        self._places: dict[str, int] = {}
         self._before: dict[str, Task | None] = {}
+        self._rules_before: dict[str, Rule] | None = None
         self.events: list[Event] = []
+        self.restored: list[Event] = []
+        self.events_forgotten_before: float | None = None
 
     @property
     def now(self) -> float:
@@ -127,8 +167,10 @@ class MemoryTransaction:
         self._index.put(kept)
 
     def forget(self, task_id: str) -> None:
-        """Take a task off the board, which only a person's hand may do."""
+        """See `Transaction.forget`."""
         self._before.setdefault(task_id, self._index.get(task_id))
+        if (place := self._index.place(task_id)) is not None:
+            self._places.setdefault(task_id, place)
         self._index.remove(task_id)
 
     def append(
@@ -139,6 +181,24 @@ class MemoryTransaction:
         self.events.append(
             Event(seq=0, at=self._now, kind=kind, task_id=task_id, agent_id=agent_id, data=kept)
         )
+
+    def restore(self, events: Sequence[Event]) -> None:
+        """See `Transaction.restore`."""
+        last = self.restored[-1].seq if self.restored else 0
+        if self._has_journal() or self.events or not grows(events, after=last):
+            raise UsageError("events are restored in their order, into an empty journal")
+        self.restored += [
+            replace(event, data=json.loads(encode_json(event.data, what=f"event {event.seq}")))
+            for event in events
+        ]
+
+    def forget_events(self, *, before: float) -> int:
+        """See `Transaction.forget_events`. Done when the transaction commits."""
+        self.events_forgotten_before = before
+        return self._count_events(before)
+
+    def _has_journal(self) -> bool:
+        return self._count_events(math.inf) > 0
 
     def ready(self, match: Match, *, limit: int) -> list[Task]:
         """See `Transaction.ready`."""
@@ -152,9 +212,51 @@ class MemoryTransaction:
         """See `Transaction.dependents`."""
         return self._index.dependents(task_id)
 
+    def holder(self, unique_key: str) -> Task | None:
+        """See `Transaction.holder`."""
+        return self._index.holder(unique_key)
+
+    def tail(self, parent_id: str, priority: int) -> float | None:
+        """See `Transaction.tail`."""
+        return self._index.tail(parent_id, priority)
+
     def select(self, query: Query) -> list[Task]:
         """See `Transaction.select`."""
         return self._index.select(query)
+
+    def rules(self) -> list[Rule]:
+        """See `Transaction.rules`."""
+        return [self._rules[name] for name in sorted(self._rules)]
+
+    def put_rule(self, rule: Rule) -> None:
+        """See `Transaction.put_rule`."""
+        self._remember_rules()
+        body = json.loads(encode_json(rule.body, what=f"the rule {rule.name!r}"))
+        self._rules[rule.name] = replace(rule, body=body)
+
+    def forget_rule(self, name: str) -> None:
+        """See `Transaction.forget_rule`."""
+        self._remember_rules()
+        self._rules.pop(name, None)
+
+    def _remember_rules(self) -> None:
+        if self._rules_before is None:
+            self._rules_before = dict(self._rules)
+
+    def changed_rules(self) -> tuple[tuple[str, Rule | None], ...]:
+        """The rules that this transaction changed, as they stand; None for those dropped."""
+        before = self._rules_before or {}
+        names = sorted(before.keys() | self._rules.keys())
+        return tuple(
+            (name, self._rules.get(name))
+            for name in names
+            if before.get(name) != self._rules.get(name)
+        )
+
+    @property
+    def rules_changed(self) -> bool:
+        """Some rule was put or dropped."""
+        return self._rules_before is not None
 
     @property
     def written(self) -> list[Task]:
@@ -163,18 +265,32 @@ class MemoryTransaction:
 
     def undo(self) -> None:
         """Put back what stood before."""
+        if self._rules_before is not None:
+            self._rules.clear()
+            self._rules.update(self._rules_before)
         for name, task in self._before.items():
             if task is None:
                 self._index.remove(name)
             else:
-                self._index.put(task)
+                self._index.put(task, place=self._places.get(name))
+
+
+def grows(events: Sequence[Event], *, after: int) -> bool:
+    """Whether each `seq` is above the one before it."""
+    seqs = [after, *(event.seq for event in events)]
+    return all(earlier < later for earlier, later in pairwise(seqs))
+
+
+def _seq(event: Event) -> int:
+    return event.seq
 
 
 def detached(task: Task) -> Task:
-    """The task with a payload and a result of its own, so no caller changes another's."""
-    if not task.payload and not task.result:
+    """The task with JSON values of its own, so no caller changes another's."""
+    if not task.payload and not task.result and not task.progress:
         return task
     what = f"task {task.task_id!r}"
     payload: Json = json.loads(encode_json(task.payload, what=f"the payload of {what}"))
     result: Json = json.loads(encode_json(task.result, what=f"the result of {what}"))
-    return replace(task, payload=payload, result=result)
+    progress: Json = json.loads(encode_json(task.progress, what=f"the progress of {what}"))
+    return replace(task, payload=payload, result=result, progress=progress)

@@ -90,6 +90,15 @@ class TaskFiles:
         finally:
             os.close(fd)
 
+    def delete(self, name: str) -> None:
+        """Remove a task's file. Idempotent.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
+        self._path(name).unlink(missing_ok=True)
+        self._known.pop(name, None)
+
     def set_aside(self, file_name: str, to: Path) -> None:
         """Move whatever stands under that name. Idempotent.
 

@@ -1,0 +1,221 @@
+"""Steering a board: cancel, retry, pause, limit, schedule, prune.
+
+What a person or a supervisor does, as against what agents do all day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final
+
+from stigmergy.board import lifecycle
+from stigmergy.board.aftermath import DEAD, existing, revive, settle
+from stigmergy.board.blobs import BlobFolder, is_reference, reference_name
+from stigmergy.board.intake import (
+    Intake,
+    Limits,
+    check_batch,
+    check_event,
+    check_seconds,
+    tidy_text,
+)
+from stigmergy.board.looking import BoardView
+from stigmergy.board.rules import FAIR, Limit, Retention, Schedule, pause_rule
+from stigmergy.board.store import Query, Store
+from stigmergy.board.task import JsonObject, Task, TaskStatus
+from stigmergy.board.upkeep import Pruned, prune
+from stigmergy.errors import NotFoundError, UsageError
+
+__all__ = ["Steering"]
+
+_FINAL: Final = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED)
+_BATCH: Final = 500
+"""Tasks that one transaction drops or revives, so that agents get their turn in between."""
+
+
+class Steering(BoardView):
+    """The verbs of whoever steers. Thread-safe."""
+
+    def __init__(self, store: Store, limits: Limits) -> None:
+        blobs = None if store.blobs is None else BlobFolder(store.blobs)
+        super().__init__(store, blobs)
+        self._limits = limits
+        self._intake = Intake(limits, blobs)
+
+    def cancel(self, task_id: str, *, reason: str = "cancelled") -> Task:
+        """Stop a task that is not finished. Its holder is refused when it reports or renews."""
+        reason = tidy_text(reason, self._limits)
+        with self._store.transaction() as tx:
+            task = lifecycle.cancel(existing(tx, task_id), reason=reason, now=tx.now)
+            settle(tx, task, "cancelled")
+        return task
+
+    def retry(self, task_id: str) -> Task:
+        """Begin a failed or cancelled task anew, with the tasks that failed because of it.
+
+        Raises:
+            UsageError: it is neither, or depends on a task that is.
+        """
+        with self._store.transaction() as tx:
+            return revive(tx, existing(tx, task_id))
+
+    def record(
+        self, kind: str, *, task_id: str = "", agent_id: str = "", data: JsonObject | None = None
+    ) -> None:
+        """Write a line of one's own into the journal: progress, a landing, a gate's verdict."""
+        check_event(kind, task_id=task_id, agent_id=agent_id, data=data or {}, limits=self._limits)
+        with self._store.transaction() as tx:
+            tx.append(kind, task_id=task_id, agent_id=agent_id, data=data or {})
+
+    def cancel_all(self, query: Query, *, reason: str = "cancelled") -> list[Task]:
+        """Cancel every unfinished task that passes; those cancelled, as they then are."""
+        open_ones = (query.statuses or frozenset(TaskStatus)) - frozenset(_FINAL)
+        cancelled: list[Task] = []
+        for task in self._store.select(replace(query, statuses=open_ones)):
+            with suppress(UsageError):  # it finished meanwhile, or went with another
+                cancelled.append(self.cancel(task.task_id, reason=reason))
+        return cancelled
+
+    def retry_all(self, query: Query, *, error: str = "") -> list[Task]:
+        """Begin every failed or cancelled task that passes anew, with what failed because of it.
+
+        With `error`, only those whose error has this text in it. Returns those begun anew for
+        their own sake.
+        """
+        dead = (query.statuses or DEAD) & DEAD
+        revived: list[Task] = []
+        for task in self._store.select(replace(query, statuses=dead)):
+            if error not in (task.error or ""):
+                continue
+            with self._store.transaction() as tx:
+                current = tx.get(task.task_id)
+                if current is None or current.status not in DEAD:
+                    continue  # it came back with another
+                if (current.result or {}).get("dependency"):
+                    continue  # it comes back with the one that it failed because of
+                with suppress(UsageError):
+                    revived.append(revive(tx, current))
+        return revived
+
+    # Rules -----------------------------------------------------------------------------------
+
+    def pause(self, task_type: str) -> None:
+        """Let no task of the type be claimed until `resume`. What is held goes on. Idempotent."""
+        with self._store.transaction() as tx:
+            tx.put_rule(pause_rule(task_type))
+            tx.append("paused", data={"task_type": task_type})
+
+    def resume(self, task_type: str) -> None:
+        """Let the type be claimed again. Idempotent."""
+        with self._store.transaction() as tx:
+            tx.forget_rule(pause_rule(task_type).name)
+            tx.append("resumed", data={"task_type": task_type})
+
+    def limit(self, limit: Limit) -> None:
+        """Keep to a limit from now on; one of the same name is replaced."""
+        with self._store.transaction() as tx:
+            tx.put_rule(limit.rule())
+            tx.append("limited", data={"name": limit.name})
+
+    def unlimit(self, name: str) -> None:
+        """Drop a limit.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        self._drop_rule(f"limit:{name}", "unlimited", name)
+
+    def schedule(self, schedule: Schedule) -> Schedule:
+        """Post a task again and again; a schedule of the same name is replaced. As it stands.
+
+        Due tasks are posted when somebody claims, so while there are agents.
+
+        Raises:
+            UsageError: its task could not be posted.
+        """
+        with self._store.transaction() as tx:
+            next_at = schedule.next_at
+            planned = replace(schedule, next_at=next_at or schedule.following(tx.now))
+            task = planned.due_task(at=planned.next_at or 0.0)
+            (checked,) = check_batch([task], self._intake).values()
+            planned = replace(planned, task=replace(schedule.task, payload=checked.payload))
+            tx.put_rule(planned.rule())
+            tx.append("scheduled", data={"name": schedule.name, "next_at": planned.next_at})
+        return planned
+
+    def unschedule(self, name: str) -> None:
+        """Drop a schedule; what it posted stays.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        self._drop_rule(f"schedule:{name}", "unscheduled", name)
+
+    def share_fairly(self, *, on: bool = True) -> None:
+        """Let parents take turns, among tasks posted from now on.
+
+        Each further task of a parent stands back in claim order, so that one with a thousand
+        does not keep one with ten waiting.
+        """
+        with self._store.transaction() as tx:
+            if on:
+                tx.put_rule(FAIR)
+            else:
+                tx.forget_rule(FAIR.name)
+            tx.append("shared_fairly", data={"on": on})
+
+    def retain(self, retention: Retention | None) -> None:
+        """Drop finished tasks and events after a time, as claims go by; None keeps all."""
+        with self._store.transaction() as tx:
+            if retention is None:
+                tx.forget_rule("retention")
+            else:
+                tx.put_rule(retention.rule(next_at=tx.now))
+            tx.append("retained", data={"on": retention is not None})
+
+    def _drop_rule(self, rule: str, kind: str, name: str) -> None:
+        with self._store.transaction() as tx:
+            if all(known.name != rule for known in tx.rules()):
+                raise NotFoundError(f"the board has no {rule.partition(':')[0]} {name!r}")
+            tx.forget_rule(rule)
+            tx.append(kind, data={"name": name})
+
+    # Upkeep ----------------------------------------------------------------------------------
+
+    def prune(
+        self,
+        *,
+        older_than_s: float,
+        statuses: Iterable[TaskStatus] = _FINAL,
+        limit: int | None = None,
+    ) -> Pruned:
+        """Drop finished tasks and events older than that, and files that nothing refers to.
+
+        Args:
+            older_than_s: since they finished, in seconds; 0 is all.
+            statuses: of which statuses; unfinished ones are never dropped.
+            limit: no more tasks than this.
+        """
+        if older_than_s:
+            check_seconds(older_than_s, what="older_than_s")
+        tasks = 0
+        while limit is None or tasks < limit:
+            size = _BATCH if limit is None else min(_BATCH, limit - tasks)
+            with self._store.transaction() as tx:
+                dropped = prune(tx, statuses, older_than_s=older_than_s, limit=size)
+            tasks += len(dropped)
+            if len(dropped) < size:
+                break
+        with self._store.transaction() as tx:
+            events = tx.forget_events(before=tx.now - older_than_s)
+        return Pruned(tasks=tasks, events=events, blobs=self._sweep_blobs())
+
+    def _sweep_blobs(self) -> int:
+        if self._blobs is None or not self._blobs.path.is_dir():
+            return 0
+        values = (v for task in self._store.select(Query()) for v in (task.payload, task.result))
+        schedules = (schedule.task.payload for schedule in self.rules().schedules)
+        kept = {reference_name(v) for v in (*values, *schedules) if v and is_reference(v)}
+        return self._blobs.sweep(kept)

@@ -1,0 +1,243 @@
+"""Many processes at once: on one board, opening one board, and of two versions of the program."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from stigmergy.board import Task, TaskBoard
+from stigmergy.errors import CorruptError, StigmergyError, TransientError, UsageError
+from stigmergy.testing.faults.checker import Violation, check
+from stigmergy.testing.faults.crew import Plan, gather
+from stigmergy.testing.faults.forkserver import ForkServer
+from stigmergy.testing.faults.ledger import Ledger
+from stigmergy.testing.faults.table import Row, Setting
+from stigmergy.testing.faults.verbs import open_at
+from stigmergy.testing.faults.workload import open_board
+
+__all__ = ["crowd", "newcomers", "newer_schema"]
+
+_CROWDS: Final = {"files": 32}
+_CROWD: Final = 100
+_NEWCOMERS: Final = 20
+_MOST_UNEVEN: Final = 3.0
+"""Between equals, the busiest may have done so many times what the slowest did."""
+
+
+# Many agents --------------------------------------------------------------------------------------
+
+
+def crowd(setting: Setting) -> Row:
+    """All begin at once and take tasks until none is left: no lock error, and nobody starves."""
+    size = _CROWDS.get(setting.store, _CROWD)
+    each = 10 if setting.short else 100
+    plan = Plan(url=setting.url, folder=setting.folder, seed=setting.seed)
+    with ForkServer() as server, open_board(plan.url) as board:
+        members = [
+            server.spawn(take_all, url=plan.url, name=f"m{number}", ledger=str(plan.ledger))
+            for number in range(size)
+        ]
+        _await_all(board, size)
+        names = [f"t{number}" for number in range(size * each)]
+        board.post_many(Task(task_type="work", task_id=name) for name in names)
+        with Ledger(plan.ledger, agent_id="poster") as book:
+            for name in names:
+                book.write("posted", name)
+        told: list[dict[str, Any]] = [child.wait(timeout_s=600).value for child in members]
+    evidence = gather(plan)
+    violations = check(evidence)
+    violations += _troubles(told)
+    shares = sorted(int(one["done"]) for one in told)
+    ratio = shares[-1] / max(shares[0], 1)
+    if ratio > _MOST_UNEVEN:
+        violations.append(_violation("nobody starves", f"shares from {shares[0]} to {shares[-1]}"))
+    worst = max(float(one["worst_s"]) for one in told)
+    notes = f"worst claim {worst * 1000:.0f} ms; shares {shares[0]} to {shares[-1]}"
+    return Row(injected=size, violations=violations, notes=notes)
+
+
+def _await_all(board: TaskBoard, size: int) -> None:
+    ready, seen = 0, 0
+    deadline = time.monotonic() + 120.0
+    while ready < size:
+        events = board.events(after=seen)
+        ready += sum(event.kind == "ready" for event in events)
+        seen = events[-1].seq if events else seen
+        if time.monotonic() > deadline:
+            raise StigmergyError(f"{ready} of {size} processes opened the board in time")
+        board.wait(after=seen, timeout_s=1.0)
+
+
+def take_all(*, url: str, name: str, ledger: str) -> dict[str, Any]:
+    """One of the crowd: what it did, how long its worst claim took, what troubled it."""
+    done, worst_s, troubles = 0, 0.0, []
+    with Ledger(ledger, agent_id=name) as book, open_board(url) as board:
+        board.record("ready", agent_id=name)
+        seen = board.events(limit=10**6)[-1].seq
+        while True:
+            began = time.perf_counter()
+            try:
+                held = board.claim(name)
+                worst_s = max(worst_s, time.perf_counter() - began)
+                if held is not None:
+                    book.write("claimed", held.task_id, held.fence)
+                    result = {"by": name}
+                    board.complete(held, result)
+                    book.write("completed", held.task_id, held.fence, result=result)
+                    done += 1
+                    continue
+                if done or (progress := board.progress()).total and progress.is_complete:
+                    break
+                board.wait(after=seen, timeout_s=5.0)
+            except TransientError as error:
+                troubles.append(str(error))
+    return {"done": done, "worst_s": worst_s, "troubles": troubles}
+
+
+def _troubles(told: list[dict[str, Any]]) -> Iterator[Violation]:
+    for one in told:
+        for trouble in one["troubles"]:
+            yield _violation("no lock errors", trouble)
+
+
+# Many that open it --------------------------------------------------------------------------------
+
+
+def newcomers(setting: Setting) -> Row:
+    """A board that is not there is opened by many at once: one makes it, all see the same."""
+    rounds = 3 if setting.short else 100
+    violations: list[Violation] = []
+    with ForkServer() as server:
+        for number in range(rounds):
+            url = setting.local_url(f"board{number}")
+            violations += _open_together(server, url, setting.folder / f"barrier{number}")
+    return Row(injected=rounds * _NEWCOMERS, violations=violations, notes=f"{rounds} new boards")
+
+
+def _open_together(server: ForkServer, url: str, barrier: Path) -> Iterator[Violation]:
+    with barrier.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        children = [
+            server.spawn(open_at_once, url=url, name=f"n{number}", barrier=str(barrier))
+            for number in range(_NEWCOMERS)
+        ]
+    told: list[dict[str, Any]] = [child.wait().value for child in children]
+    yield from _troubles(told)
+    if (made := sum(int(one["made"]) for one in told)) != 1:
+        yield _violation("one makes the board", f"{made} of {_NEWCOMERS} did")
+    with open_board(url) as board:
+        standing = {task.task_id for task in board.list_all()}
+        numbers = [event.seq for event in board.events()]
+    if standing != {f"n{number}" for number in range(_NEWCOMERS)}:
+        yield _violation("all see one board", f"{len(standing)} of {_NEWCOMERS} posts are there")
+    if numbers != sorted(set(numbers)):
+        yield _violation("all see one board", f"events are numbered {numbers}")
+
+
+def open_at_once(*, url: str, name: str, barrier: str) -> dict[str, Any]:
+    """Open the board when the barrier falls, and post; whether it was this one that made it."""
+    with _making_counted() as made:
+        with Path(barrier).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+        try:
+            with open_board(url) as board:
+                board.post(Task(task_type="work", task_id=name))
+        except (StigmergyError, OSError, sqlite3.Error) as error:
+            return {"made": made["times"], "troubles": [f"{type(error).__name__}: {error}"]}
+    return {"made": made["times"], "troubles": []}
+
+
+@contextmanager
+def _making_counted() -> Generator[Counter[str]]:
+    """How often this process, which has but this to do, makes a board."""
+    from stigmergy.board.stores.journal import Journal
+
+    made = Counter[str]()
+    begin_anew, connect = Journal.begin_anew, sqlite3.connect
+
+    def counted_begin(journal: Journal, *arguments: Any, **options: Any) -> None:
+        made["times"] += journal.generation == 0
+        begin_anew(journal, *arguments, **options)
+
+    class Connection(sqlite3.Connection):
+        def executescript(self, script: str) -> sqlite3.Cursor:
+            made["times"] += 1
+            return super().executescript(script)
+
+    def counted_connect(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        return connect(*arguments, factory=Connection, **options)
+
+    Journal.begin_anew = counted_begin
+    sqlite3.connect = counted_connect
+    yield made
+
+
+# Two versions -------------------------------------------------------------------------------------
+
+
+def newer_schema(setting: Setting) -> Row:
+    """A newer version has opened the board: an older one is refused in words, and writes nothing."""
+    violations: list[Violation] = []
+    with open_at(setting.url) as older:
+        older.post(Task(task_type="work", task_id="a"))
+        _make_newer(setting)
+        before = _content(setting)
+        for name, act in (
+            ("one that opens it", lambda: open_at(setting.url).close()),
+            ("one that has it open", lambda: older.post(Task(task_type="work", task_id="b"))),
+        ):
+            try:
+                act()
+            except (UsageError, CorruptError) as error:
+                if not any(word in str(error) for word in ("newer", "unknown")):
+                    violations.append(_violation("a newer schema is refused", f"{name}: {error}"))
+            else:
+                violations.append(_violation("a newer schema is refused", f"{name} goes on"))
+        if _content(setting) != before:
+            violations.append(_violation("a newer schema is refused", "something was written"))
+    return Row(injected=2, violations=violations)
+
+
+def _make_newer(setting: Setting) -> None:
+    """What a later version might do."""
+    if setting.store == "sqlite":
+        db = sqlite3.connect(setting.url, isolation_level=None)
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        db.execute("ALTER TABLE tasks ADD COLUMN mood TEXT NOT NULL DEFAULT ''")
+        db.execute(f"PRAGMA user_version = {version + 1}")
+        db.close()
+        return
+    from stigmergy.board.stores import journal
+
+    with (Path(setting.url) / ".board" / "journal.jsonl").open("rb+") as file:
+        line = file.read().splitlines(keepends=True)[-1]
+        body = line.replace(b'"task_type":', b'"mood":"","task_type":')
+        file.seek(0, os.SEEK_END)
+        file.write(_with_checksum(body, journal))
+
+
+def _with_checksum(line: bytes, journal: Any) -> bytes:
+    import zlib
+
+    rest = line[journal._BODY_AT :]  # noqa: SLF001 - the format of a line is the journal's own
+    return line[: journal._BODY_AT - 10] + b'%08x",' % zlib.crc32(rest) + rest  # noqa: SLF001 - likewise
+
+
+def _content(setting: Setting) -> object:
+    if setting.store == "sqlite":
+        db = sqlite3.connect(setting.url)
+        rows = [db.execute(f"SELECT * FROM {table}").fetchall() for table in ("tasks", "events")]  # noqa: S608 - two constants
+        db.close()
+        return rows
+    return (Path(setting.url) / ".board" / "journal.jsonl").read_bytes()
+
+
+def _violation(rule: str, what: str) -> Violation:
+    return Violation(rule=rule, harm="other", task_id="", what=f"{rule}: {what}")
