@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stigmergy.board import Store, Task, TaskBoard, TaskStatus, open_store
+from stigmergy.board import Limits, Store, Task, TaskBoard, TaskStatus, open_store
 from stigmergy.board.doctor import examine, mend
 from stigmergy.board.findings import Finding, disagreement, journaled_status
 from stigmergy.board.task import Event
@@ -247,6 +247,20 @@ def test_what_the_journal_says_of_a_task() -> None:
     )
     assert disagreement(None, [event("completed")]) is None, "it was pruned"
     assert disagreement(None, [event("posted"), event("removed")]) is None
+
+
+@pytest.mark.parametrize("url", ["board.db", "tasks"])
+def test_a_large_value_whose_file_is_gone_is_told(url: str) -> None:
+    with closing(open_store(url, clock=lambda: NOW)) as store:
+        board = TaskBoard(store=store, limits=Limits(payload_bytes=10))
+        board.post(Task(task_id="a", task_type="a", payload={"text": "x" * 100}))
+        assert examine(store) == []
+        assert store.blobs is not None
+        (file,) = store.blobs.glob("*/*")
+        file.unlink()
+        (finding,) = examine(store)
+    assert (finding.kind, finding.task_id, finding.can_mend) == ("file-missing", "a", False)
+    assert "has its payload in a file that cannot be read" in finding.what
 
 
 # --- SQLite ---

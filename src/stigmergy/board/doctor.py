@@ -15,6 +15,7 @@ from typing import Final
 
 from stigmergy.board import lifecycle
 from stigmergy.board.aftermath import DEAD, existing, settle
+from stigmergy.board.blobs import BlobFolder, is_reference
 from stigmergy.board.board import DEFAULT_LEASE_S
 from stigmergy.board.findings import Finding, Kind, check_tasks, disagreement, needs_of
 from stigmergy.board.lifecycle import Backoff
@@ -43,6 +44,7 @@ def examine(store: Store) -> list[Finding]:
             now = tx.now
         found += check_tasks(tasks, now=now)
         found += _check_journal(store, tasks)
+        found += _check_files(store, tasks)
     except (CorruptError, ValueError, KeyError, TypeError) as error:
         # A row that is no task any more: what else is wrong cannot be told before it is mended.
         advice = "restore a copy of the board, or `stig board import` an export of it"
@@ -160,6 +162,28 @@ def _confirmed(store: Store, name: str) -> str | None:
         if store.get(name) == before:
             return disagreement(before, events)
     return None  # it is being worked on, so it is well
+
+
+def _check_files(store: Store, tasks: Mapping[str, Task]) -> Iterator[Finding]:
+    """Tasks whose large payload or result is not in its file."""
+    sound: set[str] = set()
+    for task in tasks.values():
+        for name, value in (("payload", task.payload), ("result", task.result)):
+            if value is None or not is_reference(value) or str(value) in sound:
+                continue
+            try:
+                if store.blobs is None:
+                    raise CorruptError("this board has no folder for files", where=store.url)
+                BlobFolder(store.blobs).get(value)
+            except (CorruptError, ValueError) as error:
+                yield Finding(
+                    kind="file-missing",
+                    task_id=task.task_id,
+                    what=f"has its {name} in a file that cannot be read: {error}",
+                    advice="put the file back from a copy of the board, or cancel the task",
+                )
+            else:
+                sound.add(str(value))
 
 
 # The storage ---------------------------------------------------------------------------------

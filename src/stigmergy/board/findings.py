@@ -25,6 +25,7 @@ Kind = Literal[
     "lease-in-future",
     "journal-disagrees",
     "index-disagrees",
+    "file-missing",
     "quarantined",
     "unreadable",
     "damaged",

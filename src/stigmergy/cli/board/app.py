@@ -6,7 +6,17 @@ from typing import Final
 
 import typer
 
-from stigmergy.cli.board import looking, moving, posting, stats, steering, upkeep, watching, working
+from stigmergy.cli.board import (
+    looking,
+    moving,
+    posting,
+    ruling,
+    stats,
+    steering,
+    upkeep,
+    watching,
+    working,
+)
 
 __all__ = ["board"]
 
@@ -21,15 +31,37 @@ board: Final = typer.Typer(
 )
 _PANELS: Final = {
     "Look": (looking.list_tasks, looking.show, stats.stats, watching.watch),
-    "Post and steer": (posting.post, steering.retry, steering.cancel),
+    "Post and steer": (
+        posting.post,
+        steering.retry,
+        steering.cancel,
+        steering.pause,
+        steering.resume,
+    ),
     "Be an agent": (
         working.claim,
         working.complete,
         working.fail,
         working.release,
         working.renew,
+        working.report,
     ),
-    "Keep in order": (moving.export, moving.import_, upkeep.doctor, upkeep.migrate),
+    "Set rules": (
+        ruling.rules,
+        ruling.limit,
+        ruling.unlimit,
+        ruling.schedule,
+        ruling.unschedule,
+        ruling.retain,
+        ruling.fair,
+    ),
+    "Keep in order": (
+        upkeep.doctor,
+        upkeep.prune,
+        upkeep.migrate,
+        moving.export,
+        moving.import_,
+    ),
 }
 for _panel, _commands in _PANELS.items():
     for _command in _commands:

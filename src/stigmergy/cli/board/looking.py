@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
@@ -12,7 +13,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from stigmergy.board import Event, Task, TaskStatus
+from stigmergy.board import Event, Match, Task, TaskBoard, TaskStatus
+from stigmergy.board.lifecycle import is_ready
 from stigmergy.board.task import task_to_json
 from stigmergy.cli.board.picking import ErrorHas, Parent, Types, pick
 from stigmergy.cli.board.place import AsJson, BoardUrl, open_board
@@ -65,23 +67,31 @@ def list_tasks(
     statuses = [TaskStatus.FAILED] if failed else status
     with open_board(board) as opened:
         found = pick(
-            opened, statuses=statuses, types=types, parent=parent, agent=agent, error=error
+            opened,
+            statuses=statuses,
+            types=types,
+            parent=parent,
+            agent=agent,
+            error=error,
+            limit=limit + 1 if limit and not newest else None,
         )
+        paused = opened.rules().paused
     if newest:
         found.reverse()
     shown = found[:limit] if limit else found
     if as_json:
-        document = {"tasks": [task_to_json(task) for task in shown], "total": len(found)}
-        print(json.dumps(document, indent=2))
+        tasks = [task_to_json(task) for task in shown]
+        print(json.dumps({"tasks": tasks, "more": len(found) > len(shown)}, indent=2))
         return
     console = Console(highlight=False)
     if not found:
-        console.print("no such task" if status or types or failed or parent else "no task")
+        is_filtered = any((status, types, parent, agent, failed, error))
+        console.print("no such task" if is_filtered else "no task")
         return
     now = time.time()
-    console.print(_letters(shown, now=now) if failed else _table(shown, now=now))
+    console.print(_letters(shown, now=now) if failed else _table(shown, paused, now=now))
     if len(shown) < len(found):
-        console.print(f"… of {plural(len(found), 'task')}; --limit 0 shows all", style="dim")
+        console.print("… and more; --limit 0 shows all", style="dim")
 
 
 def show(
@@ -102,23 +112,31 @@ def show(
         task = opened.get(task_id)
         if task is None:
             raise NotFoundError(f"no task {task_id!r} on this board")
+        task = replace(task, payload=opened.load(task.payload))
+        if task.result is not None:
+            task = replace(task, result=opened.load(task.result))
         history = opened.history(task_id)
         needed = {name: opened.get(name) for name in (*task.depends_on, *task.waiting_on)}
         parts = opened.progress(task_id)
+        held_back = _held_back(opened, task)
     if as_json:
         document = {
             "task": task_to_json(task),
             "depends_on": {n: None if t is None else t.status for n, t in needed.items()},
-            "parts": parts.total,
+            "held_back": held_back,
+            "parts": asdict(parts),
             "history": [event_to_json(event) for event in history],
         }
         print(json.dumps(document, indent=2))
         return
     console = Console(highlight=False)
-    console.print(_page(task, needed, history, now=time.time()))
+    console.print(_page(task, needed, history, held_back=held_back, now=time.time()))
+    if parts.total:
+        done = f"{parts.completed:,} of {plural(parts.total, 'part')} completed"
+        console.print(Text(f"\n{done}; `stig board list --parent {clean(task_id)}` shows them"))
 
 
-def _table(tasks: Sequence[Task], *, now: float) -> Table:
+def _table(tasks: Sequence[Task], paused: Collection[str], *, now: float) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for heading in ("task", "type", "status"):
         table.add_column(heading, no_wrap=True)
@@ -131,7 +149,7 @@ def _table(tasks: Sequence[Task], *, now: float) -> Table:
             data(task.task_type),
             status_text(task.status),
             f"{task.attempts}/{task.max_attempts}",
-            data(standing(task, now=now)),
+            data(standing(task, now=now, paused=paused)),
             data(brief(task), "dim"),
         )
     return table
@@ -149,16 +167,23 @@ def _letters(tasks: Sequence[Task], *, now: float) -> Group:
 
 
 def _page(
-    task: Task, needed: Mapping[str, Task | None], history: Sequence[Event], *, now: float
+    task: Task,
+    needed: Mapping[str, Task | None],
+    history: Sequence[Event],
+    *,
+    held_back: str,
+    now: float,
 ) -> Group:
     parts: list[RenderableType] = [
         Text.assemble((clean(task.task_id), "bold cyan"), "  ", clean(task.task_type)),
-        Text.assemble(status_text(task.status), f": {standing(task, now=now)}"),
+        Text.assemble(status_text(task.status), f": {held_back or standing(task, now=now)}"),
     ]
     parts += [Text(line) for line in clean_lines(task.description)]
     parts += [Text(), _facts(task, needed, now=now)]
     if task.payload:
         parts += [_heading("payload"), pretty(task.payload)]
+    if task.progress:
+        parts += [_heading("progress"), pretty(task.progress)]
     # What a failed task has for a result is its error, which comes next.
     if task.result is not None and task.result.get("error") != task.error:
         parts += [_heading("result"), pretty(task.result)]
@@ -174,6 +199,25 @@ def _page(
     if not history:
         parts.append(Text("unknown: the journal does not go back so far", style="dim"))
     return Group(*parts)
+
+
+def _held_back(board: TaskBoard, task: Task) -> str:
+    """Why a task that is ready is not taken: its type is paused, or a limit is reached."""
+    now = time.time()
+    if not is_ready(task, now):
+        return ""
+    rules = board.rules()
+    if task.task_type in rules.paused:
+        return "its type is paused"
+    held = board.list_all(statuses=[TaskStatus.CLAIMED, TaskStatus.IN_PROGRESS])
+    full = [
+        clean(limit.name)
+        for limit in rules.limits
+        if not Match(barred=frozenset(limit.bars(held, now))).accepts(
+            task.task_type, (), task.limit_key
+        )
+    ]
+    return f"held back by the limit {', '.join(full)}" if full else ""
 
 
 def _heading(word: str) -> Text:
@@ -199,6 +243,10 @@ def _facts(task: Task, needed: Mapping[str, Task | None], *, now: float) -> Tabl
         row("requires", clean(", ".join(task.requires)))
     if task.parent_id is not None:
         row("part of", clean(task.parent_id))
+    if task.unique_key is not None:
+        row("unique key", clean(task.unique_key))
+    if task.limit_key is not None:
+        row("limit key", clean(task.limit_key))
     if task.not_before > now and task.status is TaskStatus.PENDING:
         row("not before", day_time(task.not_before))
     for name in task.depends_on:

@@ -28,9 +28,16 @@ def pick(
     parent: str | None = None,
     agent: str | None = None,
     error: str | None = None,
+    limit: int | None = None,
 ) -> list[Task]:
-    """The tasks that pass all that is given, in posting order."""
-    found = board.list_all(statuses=statuses, task_types=types, parent_id=parent, claimed_by=agent)
-    if error is None:
-        return found
-    return [task for task in found if task.error is not None and error in task.error]
+    """The tasks that pass all that is given, in posting order; the first `limit` of them."""
+    found = board.list_all(
+        statuses=statuses,
+        task_types=types,
+        parent_id=parent,
+        claimed_by=agent,
+        limit=limit if error is None else None,
+    )
+    if error is not None:
+        found = [task for task in found if task.error is not None and error in task.error]
+    return found[:limit]

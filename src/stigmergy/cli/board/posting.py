@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from stigmergy.board import JsonObject, Task
+from stigmergy.board import JsonObject, OnDuplicate, Task
 from stigmergy.board.task import new_task_id, task_from_json
 from stigmergy.cli.board.place import BoardUrl, open_board
 from stigmergy.cli.board.reading import decode, lines_of, moment, object_of, seconds
@@ -54,6 +54,17 @@ def post(
     at: Annotated[
         str | None, typer.Option(metavar="MOMENT", help="Not before then: 2026-12-24T18:00.")
     ] = None,
+    unique_key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="No two unfinished tasks have the same one."),
+    ] = None,
+    on_duplicate: Annotated[
+        OnDuplicate,
+        typer.Option(help="What to do if an unfinished task has the key."),
+    ] = "keep",
+    limit_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="What `limit --key` counts together.")
+    ] = None,
     many: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Post the tasks of a JSON Lines file; - for stdin."),
@@ -64,13 +75,17 @@ def post(
     """Put a task on the board, and print its id. The board is made if it is not there.
 
     With --many: all tasks of a file or none, one JSON object a line, with the
-    fields that `stig board show --json` shows.
+    fields that `stig board show --json` shows. If an unfinished task has the
+    unique key already, its id is printed, and --on-duplicate says what becomes
+    of it: `keep` it, `replace` what it says if nobody has begun, or `refuse`.
 
     [bold]Examples[/bold]
 
       stig board post resize 'A thumbnail' --payload '{"path": "a.png"}'
 
       stig board post report --depends-on resize-1 --in 10m
+
+      stig board post sync --unique-key sync-eu --on-duplicate replace
 
       stig board post --many tasks.jsonl
     """
@@ -96,10 +111,12 @@ def post(
                 priority=priority,
                 max_attempts=max_attempts,
                 not_before=_not_before(delay=delay, at=at, now=now),
+                unique_key=unique_key,
+                limit_key=limit_key,
             )
         ]
     with open_board(board, create=True) as opened:
-        names = opened.post_many(tasks)
+        names = opened.post_many(tasks, on_duplicate=on_duplicate)
     if as_json:
         print(json.dumps({"task_ids": names}, indent=2))
     elif many is not None:

@@ -1,4 +1,4 @@
-"""`stig board retry` and `stig board cancel`: for tasks by name, or for all that a filter picks."""
+"""`stig board retry`, `cancel`, `pause` and `resume`: tasks by name, by a filter, by their type."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Annotated, Final
 
 import typer
 
-from stigmergy.board import TaskBoard, TaskStatus
+from stigmergy.board import Query, TaskBoard, TaskStatus
 from stigmergy.cli.board.picking import ErrorHas, Parent, Types, pick
 from stigmergy.cli.board.place import AsJson, BoardUrl, open_board
-from stigmergy.cli.console import plural
+from stigmergy.cli.console import clean, plural
 from stigmergy.errors import UsageError
 
-__all__ = ["cancel", "retry"]
+__all__ = ["cancel", "pause", "resume", "retry"]
 
 _UNFINISHED: Final = (TaskStatus.PENDING, TaskStatus.CLAIMED, TaskStatus.IN_PROGRESS)
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="The tasks.")]
@@ -44,12 +44,21 @@ def retry(
     statuses = [TaskStatus.FAILED] * failed + [TaskStatus.CANCELLED] * cancelled
     _check_choice(task_ids, statuses, [types, parent, error], options="--failed or --cancelled")
     with open_board(board) as opened:
-        names = task_ids or [
-            task.task_id
-            for task in pick(opened, statuses=statuses, types=types, parent=parent, error=error)
-        ]
-        done, refused = _retry_all(opened, names)
-    _say("retried", done, refused, as_json=as_json)
+        if task_ids:
+            done, refused = _retry_named(opened, task_ids)
+            left: list[str] = []
+        else:
+            query = Query(
+                statuses=frozenset(statuses),
+                task_types=frozenset(types) if types else None,
+                parent_id=parent,
+            )
+            before = pick(opened, statuses=statuses, types=types, parent=parent, error=error)
+            opened.retry_all(query, error=error or "")
+            left = [t.task_id for t in before if _is_dead(_stands(opened, t.task_id))]
+            done = [t.task_id for t in before if t.task_id not in set(left)]
+            refused = {}
+    _say("retried", done, refused, left=left, as_json=as_json)
 
 
 def cancel(
@@ -81,17 +90,69 @@ def cancel(
     statuses = list(_UNFINISHED) if unfinished else [TaskStatus.PENDING] * pending
     _check_choice(task_ids, statuses, [types, parent, error], options="--pending or --unfinished")
     with open_board(board) as opened:
-        names = task_ids or [
-            task.task_id
-            for task in pick(opened, statuses=statuses, types=types, parent=parent, error=error)
-        ]
-        # Cancelling one fails those that depend on it, which may be among the picked ones.
-        done, refused = _each(
-            names,
-            lambda name: opened.cancel(name, reason=reason),
-            skip=None if task_ids else lambda name: _stands(opened, name) not in statuses,
-        )
+        if task_ids:
+            done, refused = _each(task_ids, lambda name: opened.cancel(name, reason=reason))
+        elif error is None:
+            query = Query(
+                statuses=frozenset(statuses),
+                task_types=frozenset(types) if types else None,
+                parent_id=parent,
+            )
+            done = [task.task_id for task in opened.cancel_all(query, reason=reason)]
+            refused = {}
+        else:
+            found = pick(opened, statuses=statuses, types=types, parent=parent, error=error)
+            # Cancelling one fails those that depend on it, which may be among those found.
+            done, refused = _each(
+                (task.task_id for task in found),
+                lambda name: opened.cancel(name, reason=reason),
+                skip=lambda name: _stands(opened, name) not in statuses,
+            )
     _say("cancelled", done, refused, as_json=as_json)
+
+
+def pause(
+    *,
+    task_type: Annotated[str, typer.Argument(metavar="TYPE", help="The type.")],
+    as_json: AsJson = False,
+    board: BoardUrl = None,
+) -> None:
+    """Let no task of a type be taken until `resume`. What agents hold goes on.
+
+    [bold]Example[/bold]
+
+      stig board pause resize
+    """
+    with open_board(board) as opened:
+        opened.pause(task_type)
+        held = len(
+            opened.list_all(statuses=_UNFINISHED[1:], task_types=[task_type]),
+        )
+    if as_json:
+        print(json.dumps({"paused": task_type, "held": held}, indent=2))
+    else:
+        goes_on = f"; {plural(held, 'task')} held by agents go on" if held else ""
+        typer.echo(f"paused {clean(task_type)}{goes_on}")
+
+
+def resume(
+    *,
+    task_type: Annotated[str, typer.Argument(metavar="TYPE", help="The type.")],
+    as_json: AsJson = False,
+    board: BoardUrl = None,
+) -> None:
+    """Let tasks of a paused type be taken again.
+
+    [bold]Example[/bold]
+
+      stig board resume resize
+    """
+    with open_board(board) as opened:
+        opened.resume(task_type)
+    if as_json:
+        print(json.dumps({"resumed": task_type}, indent=2))
+    else:
+        typer.echo(f"resumed {clean(task_type)}")
 
 
 def _check_choice(
@@ -128,7 +189,7 @@ def _each(
     return done, refused
 
 
-def _retry_all(board: TaskBoard, names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+def _retry_named(board: TaskBoard, names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Retry what can be, in an order that goes: needed tasks before those that need them."""
     dead = [name for name in dict.fromkeys(names) if _is_dead(_stands(board, name))]
     _, refused = _each((name for name in names if name not in set(dead)), board.retry)
@@ -152,11 +213,22 @@ def _is_dead(status: TaskStatus | None) -> bool:
     return status in (TaskStatus.FAILED, TaskStatus.CANCELLED)
 
 
-def _say(word: str, done: Sequence[str], refused: dict[str, str], *, as_json: bool) -> None:
-    """Tell what was done; what was refused makes the command fail."""
+def _say(
+    word: str,
+    done: Sequence[str],
+    refused: dict[str, str],
+    *,
+    left: Sequence[str] = (),
+    as_json: bool,
+) -> None:
+    """Tell what was done; what was refused makes the command fail, what was `left` does not."""
     if as_json:
-        print(json.dumps({word: list(done), "refused": refused}, indent=2))
+        told = {word: list(done), "refused": refused, "left": list(left)}
+        print(json.dumps(told, indent=2))
     elif done or not refused:
         typer.echo(f"{word} {plural(len(done), 'task')}")
+        if left:
+            why = "what they depend on failed or was cancelled: retry that"
+            typer.echo(f"{plural(len(left), 'task')} stay as they were: {why}")
     if refused:
         raise UsageError("\n".join(refused.values()))

@@ -6,19 +6,14 @@ from collections.abc import Callable, Generator
 
 from stigmergy.board import Event, TaskBoard
 
-__all__ = ["events_since", "last_seq"]
+__all__ = ["events_since"]
 
 _PAGE = 1000
 
 
-def last_seq(board: TaskBoard) -> int:
-    """The `seq` of the latest event, 0 of an empty journal."""
-    return _last_true(lambda seq: bool(board.events(after=seq - 1, limit=1)))
-
-
 def events_since(board: TaskBoard, at: float) -> Generator[Event]:
     """The events from a moment on, oldest first. Clocks that went back make it approximate."""
-    after = _last_true(lambda seq: _is_before(board, seq, at))
+    after = _last_true(lambda seq: _is_before(board, seq, at), up_to=board.last_seq())
     while batch := board.events(after=after, limit=_PAGE):
         yield from (event for event in batch if event.at >= at)
         after = batch[-1].seq
@@ -30,12 +25,9 @@ def _is_before(board: TaskBoard, seq: int, at: float) -> bool:
     return bool(found) and found[0].at < at
 
 
-def _last_true(holds: Callable[[int], bool]) -> int:
+def _last_true(holds: Callable[[int], bool], *, up_to: int) -> int:
     """The last number from 1 on for which it holds, 0 if for none. True ones come first."""
-    high = 1
-    while holds(high):
-        high *= 2
-    low = high // 2
+    low, high = 0, up_to + 1
     while low + 1 < high:
         middle = (low + high) // 2
         low, high = (middle, high) if holds(middle) else (low, middle)

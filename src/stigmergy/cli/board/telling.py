@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from rich.highlighter import JSONHighlighter
@@ -34,6 +34,15 @@ _STYLES: Final[Mapping[TaskStatus, str]] = {
 _WORDS: Final[Mapping[str, Callable[[JsonObject], str]]] = {
     "started": lambda _: "at work",
     "removed": lambda _: "removed: its file was deleted by hand",
+    "reported": lambda data: f"reports {json.dumps(data)}",
+    "replaced": lambda _: "what it says was replaced by a later post",
+    "paused": lambda data: f"paused: {data.get('task_type', '')} is not taken",
+    "resumed": lambda data: f"resumed: {data.get('task_type', '')} is taken again",
+    "limited": lambda data: f"limit {data.get('name', '')} set",
+    "unlimited": lambda data: f"limit {data.get('name', '')} dropped",
+    "scheduled": lambda data: f"schedule {data.get('name', '')} set",
+    "unscheduled": lambda data: f"schedule {data.get('name', '')} dropped",
+    "pruned": lambda data: f"pruned {data.get('tasks', 'unknown')} finished tasks",
     "edited": lambda data: f"edited by hand: {', '.join(map(str, data.get('changed', ())))}",
     "mended": lambda data: f"mended: {data.get('what', '')}",
 }
@@ -46,12 +55,15 @@ def status_text(status: TaskStatus) -> Text:
     return Text(status.value.replace("_", " "), style=_STYLES[status])
 
 
-def standing(task: Task, *, now: float) -> str:
-    """Where the task stands, in a few words: who holds it, what it waits for, how it ended."""
+def standing(task: Task, *, now: float, paused: Collection[str] = ()) -> str:
+    """Where the task stands, in a few words: who holds it, what it waits for, how it ended.
+
+    `paused` are the task types that are not taken.
+    """
     if (lease := task.lease) is not None:
         left = lease.deadline - now
         until = f"{duration(left)} left" if left > 0 else f"overdue {duration(-left)}"
-        return clean(f"{lease.agent_id}, {until}")
+        return clean(", ".join(filter(None, (lease.agent_id, _done(task), until))))
     match task.status:
         case TaskStatus.COMPLETED:
             return clean(f"{_ago(task.finished_at, now)} by {task.claimed_by or 'unknown'}")
@@ -62,6 +74,8 @@ def standing(task: Task, *, now: float) -> str:
             return f"waits for {first}" + (f" and {more:,} more" if more else "")
         case _ if task.not_before > now:
             return f"in {duration(task.not_before - now)}"
+        case _ if task.task_type in paused:
+            return "its type is paused"
         case _:
             return f"ready for {duration(now - max(task.created_at, task.not_before))}"
 
@@ -106,6 +120,15 @@ def event_to_json(event: Event) -> JsonObject:
         "agent_id": event.agent_id,
         "data": event.data,
     }
+
+
+def _done(task: Task) -> str:
+    """`3 of 10`, where the agent reports in these words."""
+    match task.progress:
+        case {"done": int() | float() as done, "total": int() | float() as total}:
+            return f"{done:,} of {total:,}"
+        case _:
+            return ""
 
 
 def _ago(at: float | None, now: float) -> str:

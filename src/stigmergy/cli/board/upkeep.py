@@ -1,9 +1,10 @@
-"""`stig board doctor` and `stig board migrate`: keeping a board in good order."""
+"""`stig board doctor`, `prune` and `migrate`: keeping a board in good order."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
@@ -14,12 +15,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stigmergy.board import open_store
+from stigmergy.board import Query, TaskStatus, open_store
 from stigmergy.board.doctor import Finding, examine, mend
-from stigmergy.cli.board.place import AsJson, BoardUrl, board_url, place_of
+from stigmergy.cli.board.place import AsJson, BoardUrl, board_url, open_board, place_of
+from stigmergy.cli.board.reading import seconds
 from stigmergy.cli.console import clean, plural
+from stigmergy.errors import UsageError
 
-__all__ = ["doctor", "migrate"]
+__all__ = ["doctor", "migrate", "prune"]
 
 
 def doctor(
@@ -79,6 +82,66 @@ def migrate(*, as_json: AsJson = False, board: BoardUrl = None) -> None:
         typer.echo(f"schema {after}: nothing to migrate")
     else:
         typer.echo(f"migrated from schema {before} to {after}")
+
+
+def prune(
+    *,
+    older_than: Annotated[
+        str, typer.Option(metavar="TIME", help="Finished so long ago: 30d; 0 for all.")
+    ],
+    status: Annotated[
+        str, typer.Option(metavar="LIST", help="Of these, with commas between.")
+    ] = "completed,failed,cancelled",
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="No more tasks than these.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say how many, drop none.")] = False,
+    as_json: AsJson = False,
+    board: BoardUrl = None,
+) -> None:
+    """Drop finished tasks that are old, and events and files that are.
+
+    Events go by their own age, whatever --status says. `stig board export`
+    keeps them; `stig board retain` drops what is old from then on.
+
+    [bold]Examples[/bold]
+
+      stig board prune --older-than 30d --dry-run
+
+      stig board prune --older-than 7d --status completed
+    """
+    older_than_s = seconds(older_than, what="--older-than")
+    statuses = _statuses(status)
+    if dry_run:
+        url = board_url(board)
+        with closing(open_store(url)) as store:
+            before = time.time() - older_than_s
+            query = Query(statuses=statuses, finished_before=before, limit=limit)
+            found = len(store.select(query))
+        if as_json:
+            print(json.dumps({"dry_run": True, "tasks": found}, indent=2))
+        else:
+            typer.echo(f"{plural(found, 'task')} would be dropped, and older events with them")
+        return
+    with open_board(board) as opened:
+        gone = opened.prune(older_than_s=older_than_s, statuses=statuses, limit=limit)
+    if as_json:
+        print(json.dumps({"dry_run": False, **asdict(gone)}, indent=2))
+    else:
+        parts = [plural(gone.tasks, "task"), plural(gone.events, "event")]
+        parts += [plural(gone.blobs, "file")] if gone.blobs else []
+        typer.echo(f"dropped {', '.join(parts)}")
+
+
+def _statuses(text: str) -> frozenset[TaskStatus]:
+    finished = [status for status in TaskStatus if status.is_final]
+    named = {name.strip() for name in text.split(",")}
+    if unknown := sorted(named - set(finished)):
+        raise UsageError(
+            f"--status has {unknown[0]!r}: take some of {', '.join(finished)}; tasks that are not "
+            "finished are never dropped"
+        )
+    return frozenset(status for status in finished if status in named)
 
 
 def _schema(url: str) -> int | None:

@@ -10,7 +10,6 @@ from rich.console import Console
 
 from stigmergy.board import Event
 from stigmergy.cli.board.place import BoardUrl, open_board
-from stigmergy.cli.board.tail import last_seq
 from stigmergy.cli.board.telling import event_line, event_to_json, tell
 from stigmergy.swarm import Stop, stop_on_signals
 
@@ -47,7 +46,7 @@ def watch(
     console = Console(highlight=False, soft_wrap=True)
     stop = Stop()
     with open_board(board) as opened, stop_on_signals(stop):
-        begin = last_seq(opened) if after is None else after
+        begin = opened.last_seq() if after is None else after
         for event in opened.watch(after=begin, stop=stop):
             if _is_wanted(event, task, kind):
                 _print(console, event, as_json=as_json)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Final
 
 import typer
@@ -15,11 +15,10 @@ from stigmergy.board import DEFAULT_LEASE_S, Task
 from stigmergy.board.task import task_to_json
 from stigmergy.cli.board.place import AsJson, BoardUrl, open_board
 from stigmergy.cli.board.reading import held, object_of, seconds, text_of
-from stigmergy.cli.board.tail import last_seq
 from stigmergy.cli.board.telling import pretty
 from stigmergy.cli.console import clean, clock_time, duration
 
-__all__ = ["NOTHING_TO_DO", "claim", "complete", "fail", "release", "renew"]
+__all__ = ["NOTHING_TO_DO", "claim", "complete", "fail", "release", "renew", "report"]
 
 NOTHING_TO_DO: Final = 5
 """How `claim` ends when there is no task for such an agent now."""
@@ -68,13 +67,16 @@ def claim(
     until = time.monotonic() + (0.0 if wait is None else seconds(wait, what="--wait"))
     with open_board(board) as opened:
         while True:
+            seen = opened.last_seq() if wait is not None else 0
             task = opened.claim(
                 agent, capabilities=capability or (), task_types=types, lease_s=lease_s
             )
             left = until - time.monotonic()
             if task is not None or left <= 0:
                 break
-            opened.wait(after=last_seq(opened), timeout_s=min(left, _LOOK_S))
+            opened.wait(after=seen, timeout_s=min(left, _LOOK_S))
+        if task is not None:
+            task = replace(task, payload=opened.load(task.payload))
     if as_json:
         print(json.dumps(_document(task), indent=2))
     elif task is not None:
@@ -197,6 +199,35 @@ def renew(
         print(json.dumps({"lease": told}, indent=2))
     else:
         typer.echo(f"renewed {task_id} until {clock_time(renewed.deadline)}")
+
+
+def report(
+    *,
+    task_id: TaskId,
+    agent: Agent,
+    fence: Fence,
+    progress: Annotated[
+        str,
+        typer.Argument(metavar="PROGRESS", help="How far it is: an object, @FILE, or - for stdin."),
+    ],
+    lease: Annotated[
+        str, typer.Option(metavar="TIME", help="How long the lease runs from now.")
+    ] = f"{DEFAULT_LEASE_S:.0f}s",
+    as_json: AsJson = False,
+    board: BoardUrl = None,
+) -> None:
+    """Say how far a claimed task is, for whoever watches. Renews the lease.
+
+    [bold]Example[/bold]
+
+      stig board report resize-1 '{"done": 3, "total": 10}' --agent w1 --fence 1
+    """
+    told = object_of(progress, what="PROGRESS")
+    lease_s = seconds(lease, what="--lease")
+    with open_board(board) as opened:
+        task = opened.report(held(task_id, agent=agent, fence=fence), told, lease_s=lease_s)
+    until = "" if task.lease_until is None else f" until {clock_time(task.lease_until)}"
+    _say(task, f"reported on {task_id}, held{until}", as_json=as_json)
 
 
 def _document(task: Task | None) -> dict[str, object]:
