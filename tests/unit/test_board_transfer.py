@@ -267,6 +267,12 @@ def test_one_whose_lines_were_changed_lost_or_moved_is_refused() -> None:
         (sealed(HEADER, event(2), event(2)), "x:3: event 2 follows event 2"),
         (sealed(HEADER, event(0)), "x:2: no event"),
         (sealed(HEADER, event(True)), "x:2: no event"),
+        (sealed(HEADER, event(2**70)), "x:2: no event"),
+        (sealed(HEADER, event(1, at=10**400)), "x:2: no event"),
+        (
+            sealed(HEADER, {"task": {**TASK["task"], "payload": {"$blob": "../x"}}}),
+            "x:3: .*names no blob",
+        ),
         (sealed(HEADER, event(1, at=float("nan"))), "x:2: no event"),
         (sealed(HEADER, event(1, kind="")), "x:2: no event"),
         (sealed(HEADER, event(1, data=[])), "x:2: no event"),

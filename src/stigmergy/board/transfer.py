@@ -37,6 +37,7 @@ _HEADER: Final = "stigmergy_board"
 _PAGE: Final = 1000
 _KINDS: Final = ("rule", "task", "event", "blob")
 """Of lines, in their order."""
+_HIGHEST_SEQ: Final = 2**53
 _TRIES: Final = 3
 """Looks at a busy board before it is held for one."""
 
@@ -343,7 +344,10 @@ class _Reader:
             raise self._fault(
                 "its lines are not those that were exported: some changed or are lost"
             )
-        needed = _references(self._content.tasks, self._content.rules).keys()
+        try:
+            needed = _references(self._content.tasks, self._content.rules).keys()
+        except CorruptError as error:
+            raise self._fault(str(error)) from None
         if missing := sorted(needed - self._content.blobs.keys()):
             raise self._fault(f"the large value {missing[0]!r} is not in it")
         self._is_over = True
@@ -365,7 +369,10 @@ def _rule_from_json(value: Json) -> Rule | None:
 
 
 def _is_number(value: float) -> bool:
-    return not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False
 
 
 def _event_from_json(value: Json) -> Event | None:
@@ -377,7 +384,7 @@ def _event_from_json(value: Json) -> Event | None:
             "task_id": str(task_id),
             "agent_id": str(agent_id),
             "data": dict(),
-        } if kind and _is_number(seq) and seq > 0 and _is_number(at):
+        } if kind and _is_number(seq) and 0 < seq <= _HIGHEST_SEQ and _is_number(at):
             data = cast("JsonObject", value["data"])
         case _:
             return None
