@@ -16,7 +16,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .PHONY: help
 help: ## show what there is (this)
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: setup-run ## watch a swarm build a spreadsheet program, from a recording: no key, no cost
@@ -66,7 +66,22 @@ bench: setup-dev ## run the benchmarks; each prints a ratio against a peer or a 
 	@set -e; for script in benchmarks/bench_*.py; do \
 		[ -e "$$script" ] || { echo "there are no benchmarks"; exit 1; }; \
 		echo "== $$script"; $(bin)/python "$$script" $(ARGS); \
-	done
+	done; \
+	echo "== benchmarks/board, without the other queues"; \
+	PYTHONPATH=benchmarks $(bin)/python -m board --only files,events,memory $(ARGS)
+
+.PHONY: bench-board
+bench-board: .venv-bench/ready system-packages ## compare the board with other queues (ARGS='--quick')
+	@PYTHONPATH=src:benchmarks .venv-bench/bin/python -m board $(ARGS)
+
+# The other queues get an environment of their own: nothing else may come to depend on them.
+.venv-bench/ready: benchmarks/board/requirements.txt | setup-run
+	@echo "Installing the queues that the board is compared with …"
+	@$(bin)/python -m venv --clear .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--require-hashes --only-binary :all: --requirement $< >.venv-bench/setup.log 2>&1 || \
+		{ cat .venv-bench/setup.log; exit 1; }
+	@touch $@
 
 .PHONY: lock
 lock: setup-run ## pin the dependencies anew (UPGRADE=1: move each to its newest release)
@@ -74,7 +89,7 @@ lock: setup-run ## pin the dependencies anew (UPGRADE=1: move each to its newest
 
 .PHONY: clean
 clean: ## remove all that was made here, .venv too
-	@rm -rf .venv build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache \
+	@rm -rf .venv .venv-bench build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache \
 		.pytest_cache .ruff_cache
 	@find src tests scripts benchmarks examples -name __pycache__ -prune -exec rm -rf {} +
 

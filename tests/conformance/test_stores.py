@@ -12,6 +12,7 @@ import stigmergy.board.stores
 from stigmergy.board.store import Clock, Store, open_store
 from stigmergy.board.stores.files import FilesStore
 from stigmergy.board.stores.memory import MemoryStore
+from stigmergy.board.stores.postgres import PostgresStore
 from stigmergy.board.stores.sqlite import SqliteStore
 from stigmergy.errors import UsageError
 from stigmergy.testing.stores import SharedStoreContract, StoreContract
@@ -35,6 +36,13 @@ class TestSqliteStore(SharedStoreContract):
         return lambda clock: SqliteStore(tmp_path / "no" / "such" / "board.db", clock=clock)
 
 
+@pytest.mark.needs_postgres
+class TestPostgresStore(SharedStoreContract):
+    @pytest.fixture
+    def make_store(self, postgres_url: str) -> Callable[[Clock], Store]:
+        return lambda clock: PostgresStore(postgres_url, clock=clock)
+
+
 PARTS = {
     "byhand",
     "filestransaction",
@@ -49,7 +57,12 @@ PARTS = {
 
 
 def test_every_store_module_has_its_contract_run() -> None:
-    covered = {"memory": TestMemoryStore, "files": TestFilesStore, "sqlite": TestSqliteStore}
+    covered = {
+        "memory": TestMemoryStore,
+        "files": TestFilesStore,
+        "sqlite": TestSqliteStore,
+        "postgres": TestPostgresStore,
+    }
     modules = {module.name for module in pkgutil.iter_modules(stigmergy.board.stores.__path__)}
     assert modules - PARTS == covered.keys()
 

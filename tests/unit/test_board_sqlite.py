@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from stigmergy.board import Task, TaskBoard
-from stigmergy.board.stores.sqlite import SCHEMA_VERSION, SqliteStore
+from stigmergy.board.stores.sqlite import SqliteStore
+from stigmergy.board.stores.sqlite.migrations import SCHEMA_VERSION
 from stigmergy.errors import UsageError
 
 

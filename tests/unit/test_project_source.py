@@ -16,6 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted((ROOT / "src" / "stigmergy").rglob("*.py"))
 PINS = sorted((ROOT / "requirements").glob("*.txt"))
+BENCH_PINS = ROOT / "benchmarks" / "board" / "requirements.txt"
 
 # Written so that this file does not contain what it looks for.
 MACHINE_PATH = re.compile(
@@ -68,7 +69,7 @@ def test_no_file_holds_the_address_of_a_package_registry() -> None:
     assert lines_that_match(REGISTRY, [p for p in tracked_files() if p.name != "lock"]) == []
 
 
-@pytest.mark.parametrize("path", PINS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*PINS, BENCH_PINS], ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_pin_file_has_versions_and_hashes_and_no_address(path: Path) -> None:
     text = path.read_text()
     assert not re.search(r"https?:|file:|^\s*-{1,2}(?!hash)[a-z]", text, re.MULTILINE)

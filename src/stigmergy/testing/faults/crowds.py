@@ -93,7 +93,7 @@ def take_all(*, url: str, name: str, ledger: str) -> dict[str, Any]:
                     book.write("completed", held.task_id, held.fence, result=result)
                     done += 1
                     continue
-                if done or (progress := board.progress()).total and progress.is_complete:
+                if done or ((progress := board.progress()).total and progress.is_complete):
                     break
                 board.wait(after=seen, timeout_s=5.0)
             except TransientError as error:
@@ -183,7 +183,7 @@ def _making_counted() -> Generator[Counter[str]]:
 
 
 def newer_schema(setting: Setting) -> Row:
-    """A newer version has opened the board: an older one is refused in words, and writes nothing."""
+    """A newer version has opened the board: an older one is refused, and writes nothing."""
     violations: list[Violation] = []
     with open_at(setting.url) as older:
         older.post(Task(task_type="work", task_id="a"))
