@@ -302,6 +302,20 @@ def test_a_row_that_is_no_task_is_told() -> None:
         assert finding.kind == "unreadable"
 
 
+# --- PostgreSQL ---
+
+
+@pytest.mark.needs_postgres
+def test_a_board_in_postgresql_is_examined_and_mended_too(postgres_url: str) -> None:
+    with closing(open_store(postgres_url, clock=lambda: NOW)) as store:
+        busy(store)
+        assert examine(store) == []
+        put(store, replace(stands(store, "c"), waiting_on=()), held("z", lease_until=NOW - 1))
+        assert kinds(examine(store)) == [("waits-wrongly", "c"), ("lease-overdue", "z")]
+        assert kinds(mend(store)) == [("waits-wrongly", "c"), ("lease-overdue", "z")]
+        assert examine(store) == []
+
+
 # --- a folder ---
 
 

@@ -174,6 +174,26 @@ def test_the_database_of_another_program_is_left_alone(
     assert (folder / "other.db").read_bytes() == before
 
 
+@pytest.mark.needs_postgres
+def test_a_board_in_postgresql_is_begun_by_post_alone(postgres_url: str) -> None:
+    url = f"{postgres_url}&board=shell"
+    for words in (("list",), ("doctor",), ("migrate",), ("claim", "w1")):
+        with pytest.raises(NotFoundError, match="there is no board at postgresql:"):
+            ask(*words, "--board", url)
+    stig("post", "job", "--id", "a", "--board", url)
+    assert stig("claim", "w1", "--board", url).startswith("a 1\n")
+    assert "nothing to migrate" in stig("migrate", "--board", url)
+    assert stig("doctor", "--board", url) == "the board is sound\n"
+
+
+@pytest.mark.needs_postgres
+def test_a_password_in_a_url_is_not_shown(postgres_url: str) -> None:
+    url = f"{postgres_url}&password=secret&board=none"
+    with pytest.raises(NotFoundError) as failure:
+        ask("list", "--board", url)
+    assert "secret" not in str(failure.value)
+
+
 def test_an_empty_file_is_no_board_yet(folder: Path) -> None:
     (folder / "board.db").touch()
     with pytest.raises(NotFoundError):

@@ -6,15 +6,15 @@ puts tasks on a board begins one; everything else says that it is not there, and
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Generator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from stigmergy.board import TaskBoard
+from stigmergy.cli.board.schema import Postgres, is_postgres, sqlite_version
 from stigmergy.errors import NotFoundError, UsageError
 
 __all__ = ["AsJson", "BoardUrl", "board_url", "open_board", "place_of"]
@@ -32,7 +32,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="As one JSON object.")]
 
 _USUAL: Final = "board.db"
 _SQLITE: Final = frozenset({".db", ".sqlite", ".sqlite3"})
-_SEES: Final = "`stig board post` begins one"
+_BEGINS: Final = "`stig board post` begins one"
 
 
 @contextmanager
@@ -52,14 +52,19 @@ def board_url(url: str | None, *, create: bool = False) -> str:
     named = url or _USUAL
     if named.partition(":")[0] == "memory" and ":" in named:
         raise UsageError("memory: is a board of one process, so no command can share it")
+    if is_postgres(named):
+        database = Postgres(named)
+        if not create and database.version() == 0:
+            raise NotFoundError(f"there is no board at {database.url}; {_BEGINS}")
+        return named
     place = place_of(named)
     if place is not None and not _stands(place, named) and not create:
         if url is None:
             raise NotFoundError(
                 f"there is no {_USUAL} in this folder: name a board with --board URL or "
-                f"STIG_BOARD, or begin one here with `stig board post TYPE`"
+                "STIG_BOARD, or begin one here with `stig board post TYPE`"
             )
-        raise NotFoundError(f"there is no board at {named}; {_SEES}")
+        raise NotFoundError(f"there is no board at {named}; {_BEGINS}")
     return named
 
 
@@ -74,20 +79,4 @@ def place_of(url: str) -> Path | None:
 def _stands(place: Path, url: str) -> bool:
     if url.startswith("files:") or not (url.startswith("sqlite:") or place.suffix in _SQLITE):
         return (place / ".board").is_dir() or place.is_file()  # a file is for the store to refuse
-    return place.exists() and _holds_tables(place)
-
-
-def _holds_tables(file: Path) -> bool:
-    """Whether it holds a board; of what cannot be read the store will say why.
-
-    Raises:
-        UsageError: it is another program's database, which opening would fill with our tables.
-    """
-    try:
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
-    except sqlite3.Error:
-        return True
-    if tables and not {"tasks", "events"} <= tables:
-        raise UsageError(f"{file} is a database of another program, not a board")
-    return bool(tables)
+    return sqlite_version(place) != 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -19,6 +18,7 @@ from stigmergy.board import Query, TaskStatus, open_store
 from stigmergy.board.doctor import Finding, examine, mend
 from stigmergy.cli.board.place import AsJson, BoardUrl, board_url, open_board, place_of
 from stigmergy.cli.board.reading import seconds
+from stigmergy.cli.board.schema import Postgres, is_postgres, sqlite_version
 from stigmergy.cli.console import clean, plural
 from stigmergy.errors import UsageError
 
@@ -145,13 +145,11 @@ def _statuses(text: str) -> frozenset[TaskStatus]:
 
 
 def _schema(url: str) -> int | None:
-    """The version of the schema of a board in SQLite; None of another one."""
+    """The version of a board's schema; None of a board that has none."""
+    if is_postgres(url):
+        return Postgres(url).version()
     place = place_of(url)
-    if place is None or not place.is_file():
-        return None
-    with closing(sqlite3.connect(f"{place.absolute().as_uri()}?mode=ro", uri=True)) as database:
-        (version,) = database.execute("PRAGMA user_version").fetchone()
-    return int(version)
+    return sqlite_version(place) if place is not None and place.is_file() else None
 
 
 def _show(mended: Sequence[Finding], left: Sequence[Finding]) -> None:
