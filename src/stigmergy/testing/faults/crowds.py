@@ -124,7 +124,7 @@ def newcomers(setting: Setting) -> Row:
     violations: list[Violation] = []
     with ForkServer() as server:
         for number in range(rounds):
-            url = setting.local_url(f"board{number}")
+            url = setting.another(f"board{number}")
             violations += _open_together(server, url, setting.folder / f"barrier{number}")
     return Row(injected=rounds * _NEWCOMERS, violations=violations, notes=f"{rounds} new boards")
 
