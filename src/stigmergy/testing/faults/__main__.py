@@ -16,7 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from stigmergy.errors import StigmergyError
 from stigmergy.testing.faults.catalogue import FAULTS, boards
+from stigmergy.testing.faults.checker import Violation
 from stigmergy.testing.faults.table import (
     HEADER,
     Fault,
@@ -71,14 +73,15 @@ def _run(fault: Fault, store: str, *, seed: int, short: bool) -> dict[str, Any]:
         why = none_because or fault.missing() or ""
         folder = Path(tempfile.mkdtemp(prefix="faults-"))
         if not why:
-            row = fault.run(
+            row = _outcome(
+                fault,
                 Setting(
                     store=store,
                     server=url,
                     folder=folder,
                     seed=f"{seed} {fault.name} {store}",
                     short=short,
-                )
+                ),
             )
     seconds = time.monotonic() - began
     _say(format_row(fault.name, store, row, seconds=seconds, why=why))
@@ -89,6 +92,14 @@ def _run(fault: Fault, store: str, *, seed: int, short: bool) -> dict[str, Any]:
     else:
         shutil.rmtree(folder)
     return row_to_json(fault.name, store, row, seconds=seconds, why=why)
+
+
+def _outcome(fault: Fault, setting: Setting) -> Row:
+    try:
+        return fault.run(setting)
+    except StigmergyError as error:  # it could not go on, and the other rows can
+        broken = Violation(rule="the run itself", harm="other", task_id="", what=str(error))
+        return Row(injected=0, violations=[broken])
 
 
 def _conclude(records: Sequence[dict[str, Any]]) -> int:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from stigmergy.testing.faults.clocks import faked_clocks, faketime_missing, passed_clocks
-from stigmergy.testing.faults.crowds import crowd, newcomers, newer_schema
+from stigmergy.testing.faults.crowds import crowd, newcomers
 from stigmergy.testing.faults.damage import damaged_database, damaged_files, damaged_log
 from stigmergy.testing.faults.disks import full_disk, read_only_disk, unwritable_folder
 from stigmergy.testing.faults.kills import kills
@@ -23,6 +23,7 @@ from stigmergy.testing.faults.servers import (
 from stigmergy.testing.faults.steps import steps
 from stigmergy.testing.faults.stops import stops
 from stigmergy.testing.faults.table import Fault
+from stigmergy.testing.faults.versions import newer_schema
 from stigmergy.testing.faults.wire import wire_missing
 
 __all__ = ["FAULTS", "boards", "find"]
@@ -43,8 +44,8 @@ FAULTS: Final[tuple[Fault, ...]] = (
         missing=faketime_missing,
     ),
     Fault(name="a crowd on one board", stores=_ALL, run=crowd),
-    Fault(name="many open a new board", stores=_LOCAL, run=newcomers),
-    Fault(name="a newer schema", stores=_LOCAL, run=newer_schema),
+    Fault(name="many open a new board", stores=_ALL, run=newcomers),
+    Fault(name="a newer schema", stores=_ALL, run=newer_schema),
     Fault(name="full disk", stores=_LOCAL, run=full_disk, missing=mount_missing),
     Fault(name="read-only disk", stores=_LOCAL, run=read_only_disk, missing=mount_missing),
     Fault(name="unwritable folder", stores=_LOCAL, run=unwritable_folder),

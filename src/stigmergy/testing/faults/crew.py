@@ -76,7 +76,7 @@ class Crew:
 
     def __exit__(self, *_: object) -> None:
         for role in self.roles:
-            role.child.kill()
+            role.child.end()
 
     def hire(self, *, number: int | None = None) -> Role:
         """One more agent, with the server and the clock of that number, or those next in turn."""

@@ -1,29 +1,27 @@
-"""Many processes at once: on one board, opening one board, and of two versions of the program."""
+"""Many processes at once: on one board, and opening one that is not there yet."""
 
 from __future__ import annotations
 
 import fcntl
-import os
 import sqlite3
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 from stigmergy.board import Task, TaskBoard
 from stigmergy.board.store import Rule
-from stigmergy.errors import CorruptError, StigmergyError, TransientError, UsageError
+from stigmergy.errors import StigmergyError, TransientError
 from stigmergy.testing.faults.checker import Violation, check
 from stigmergy.testing.faults.crew import Plan, gather
 from stigmergy.testing.faults.forkserver import ForkServer
 from stigmergy.testing.faults.ledger import Ledger
 from stigmergy.testing.faults.table import Row, Setting
-from stigmergy.testing.faults.verbs import open_at
 from stigmergy.testing.faults.workload import open_board
 
-__all__ = ["crowd", "newcomers", "newer_schema"]
+__all__ = ["crowd", "newcomers", "open_at_once", "take_all"]
 
 _CROWDS: Final = {"files": 32}
 _CROWD: Final = 100
@@ -124,7 +122,7 @@ def newcomers(setting: Setting) -> Row:
     violations: list[Violation] = []
     with ForkServer() as server:
         for number in range(rounds):
-            url = setting.local_url(f"board{number}")
+            url = setting.another(f"board{number}")
             violations += _open_together(server, url, setting.folder / f"barrier{number}")
     return Row(injected=rounds * _NEWCOMERS, violations=violations, notes=f"{rounds} new boards")
 
@@ -157,7 +155,7 @@ def open_at_once(*, url: str, name: str, barrier: str) -> dict[str, Any]:
         try:
             with open_board(url) as board:
                 board.post(Task(task_type="work", task_id=name))
-        except (StigmergyError, OSError, sqlite3.Error) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it may not happen
             return {"made": made["times"], "troubles": [f"{type(error).__name__}: {error}"]}
     return {"made": made["times"], "troubles": []}
 
@@ -168,6 +166,8 @@ def _making_counted() -> Generator[Counter[str]]:
     from stigmergy.board.stores.journal import Journal
 
     made = Counter[str]()
+    with suppress(ImportError):
+        _count_schemas(made)
     begin_anew, connect = Journal.begin_anew, sqlite3.connect
 
     def counted_begin(
@@ -189,64 +189,16 @@ def _making_counted() -> Generator[Counter[str]]:
     yield made
 
 
-# Two versions -------------------------------------------------------------------------------------
+def _count_schemas(made: Counter[str]) -> None:
+    from stigmergy.board.stores.postgres import migrations
 
+    install = migrations.install_functions  # the last part of making a schema
 
-def newer_schema(setting: Setting) -> Row:
-    """A newer version has taken the board over: an older one is refused, and writes nothing."""
-    violations: list[Violation] = []
-    with open_at(setting.url) as older:
-        older.post(Task(task_type="work", task_id="a"))
-        _make_newer(setting)
-        before = _content(setting)
-        for name, act in (
-            ("one that opens it", lambda: open_at(setting.url).close()),
-            ("one that has it open", lambda: older.post(Task(task_type="work", task_id="b"))),
-        ):
-            try:
-                act()
-            except (UsageError, CorruptError) as error:
-                if not any(word in str(error) for word in ("newer", "unknown")):
-                    violations.append(_violation("a newer schema is refused", f"{name}: {error}"))
-            else:
-                violations.append(_violation("a newer schema is refused", f"{name} goes on"))
-        if _content(setting) != before:
-            violations.append(_violation("a newer schema is refused", "something was written"))
-    return Row(injected=2, violations=violations)
+    def counted_install(*arguments: Any, **options: Any) -> None:
+        install(*arguments, **options)
+        made["times"] += 1
 
-
-def _make_newer(setting: Setting) -> None:
-    """What a later version might do."""
-    if setting.store == "sqlite":
-        db = sqlite3.connect(setting.url, isolation_level=None)
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        db.execute("ALTER TABLE tasks ADD COLUMN mood TEXT NOT NULL DEFAULT ''")
-        db.execute(f"PRAGMA user_version = {version + 1}")
-        db.close()
-        return
-    from stigmergy.board.stores import journal
-
-    with (Path(setting.url) / ".board" / "journal.jsonl").open("rb+") as file:
-        line = file.read().splitlines(keepends=True)[-1]
-        body = line.replace(b'"task_type":', b'"mood":"","task_type":')
-        file.seek(0, os.SEEK_END)
-        file.write(_with_checksum(body, journal))
-
-
-def _with_checksum(line: bytes, journal: Any) -> bytes:
-    import zlib
-
-    rest = line[journal._BODY_AT :]  # noqa: SLF001 - the format of a line is the journal's own
-    return line[: journal._BODY_AT - 10] + b'%08x",' % zlib.crc32(rest) + rest  # noqa: SLF001 - likewise
-
-
-def _content(setting: Setting) -> object:
-    if setting.store == "sqlite":
-        db = sqlite3.connect(setting.url)
-        rows = [db.execute(f"SELECT * FROM {table}").fetchall() for table in ("tasks", "events")]  # noqa: S608 - two constants
-        db.close()
-        return rows
-    return (Path(setting.url) / ".board" / "journal.jsonl").read_bytes()
+    migrations.install_functions = counted_install
 
 
 def _violation(rule: str, what: str) -> Violation:

@@ -76,9 +76,18 @@ class Child:
             os.kill(self.pid, number)
 
     def kill(self) -> Ending:
-        """SIGKILL, and wait for its end."""
+        """SIGKILL, and wait for its end.
+
+        Raises:
+            StigmergyError: its function had raised before.
+        """
         self.signal(signal.SIGKILL)
         return self.wait(timeout_s=30.0)
+
+    def end(self) -> None:
+        """SIGKILL, whatever became of it before. Idempotent."""
+        with suppress(StigmergyError):
+            self.kill()
 
     def has_ended(self, *, timeout_s: float = 0.0) -> bool:
         """Whether it ends within so long."""
@@ -142,8 +151,7 @@ class ForkServer:
     def close(self) -> None:
         """End the server and all children. Idempotent."""
         for child in self._children:
-            if not child.is_over:
-                child.kill()
+            child.end()
         if self._process.stdin and not self._process.stdin.closed:
             self._process.stdin.close()
         self._process.wait()

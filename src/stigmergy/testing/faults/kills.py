@@ -18,7 +18,7 @@ def kills(setting: Setting) -> Row:
     rng = setting.rng
     wanted = 30 if setting.short else {"sqlite": 6000, "files": 4000}.get(setting.store, 2000)
     # A folder board is read from its beginning by each process that opens it: keep it young.
-    a_round = min(wanted, {"files": 60, "sqlite": 250}.get(setting.store, wanted))
+    a_round = min(wanted, {"files": 60}.get(setting.store, 250))
     killed = 0
     violations: list[Violation] = []
     waits: list[float] = []
@@ -47,7 +47,7 @@ def _plan(setting: Setting, number: int) -> Plan:
     folder = setting.folder / f"round{number}"
     folder.mkdir()
     return Plan(
-        url=setting.server or setting.local_url(f"board{number}"),
+        url=setting.another(f"board{number}"),
         folder=folder,
         seed=f"{setting.seed} {number}",
     )

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from stigmergy.testing.faults.checker import check
 from stigmergy.testing.faults.crew import Crew, Plan, gather
@@ -18,6 +18,8 @@ from stigmergy.testing.postgres import PostgresServer, find_binaries
 
 __all__ = ["cut_connections", "own_server", "postgres_missing", "restarted_server"]
 
+_OPTIONS: Final = {"max_connections": "500"}
+"""A crowd of 100 processes has a connection or two each."""
 _DOWN_S: Final = 0.3
 _CUT: Final = """
     SELECT pg_terminate_backend(pid) FROM (
@@ -37,14 +39,24 @@ def postgres_missing() -> str | None:
 
 
 @contextmanager
-def own_server(**options: Any) -> Generator[PostgresServer]:
-    """A server that ends with the block, and its data with it."""
+def own_server(host: str = "") -> Generator[PostgresServer]:
+    """A server that ends with the block, and its data with it; on that address too."""
     # The folder has to be reachable by the user as whom the server runs.
     with tempfile.TemporaryDirectory(prefix="faults-pg-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        with PostgresServer.start(folder / "server", **options) as server:
+        with PostgresServer.start(folder / "server", options=_OPTIONS, host=host) as server:
+            if host:
+                _trust_all(server, folder / "server" / "data" / "pg_hba.conf")
             yield server
+
+
+def _trust_all(server: PostgresServer, rules: Path) -> None:
+    """Whoever comes over a network that only this test has is let in."""
+    with rules.open("a") as file:
+        file.write("host all all 0.0.0.0/0 trust\n")
+    server.stop("fast")
+    server.resume()
 
 
 def restarted_server(setting: Setting) -> Row:

@@ -30,10 +30,12 @@ class Setting:
     @property
     def url(self) -> str:
         """A board that is not there yet."""
-        return self.server or self.local_url("board")
+        return self.another("board")
 
-    def local_url(self, name: str) -> str:
-        """One more board that is not there yet, of a store that is files."""
+    def another(self, name: str) -> str:
+        """One more board that is not there yet."""
+        if self.server:
+            return f"{self.server}&board={name}"
         return str(self.folder / (f"{name}.db" if self.store == "sqlite" else name))
 
     @property

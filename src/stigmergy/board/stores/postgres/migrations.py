@@ -21,6 +21,11 @@ __all__ = ["SCHEMA_VERSION", "check_version", "install_functions", "migrate"]
 SCHEMA_VERSION: Final = 1
 
 
+_FIND: Final = """
+    SELECT 1 FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE nspname = %s AND relname = 'meta'"""
+
+
 def migrate(connection: Connection, address: Address) -> None:
     """Make the board's schema, or bring it up to date. Processes take turns.
 
@@ -78,9 +83,8 @@ def check_version(connection: Connection, address: Address) -> None:
 
 
 def _version(connection: Connection, address: Address) -> int:
-    known = "SELECT to_regclass(%s) IS NOT NULL"
-    found = connection.execute(known, (f"{address.schema}.meta",)).fetchone()
-    if found != (True,):
+    # Not to_regclass: within a transaction it goes on believing that there is no such table.
+    if connection.execute(_FIND, (address.schema,)).fetchone() is None:
         return 0
     row = connection.execute(
         f"SELECT value FROM {address.schema}.meta WHERE key = 'version'".encode()
