@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from stigmergy.board import lifecycle
@@ -13,11 +14,11 @@ from stigmergy.errors import NotFoundError, UsageError
 
 __all__ = [
     "DEAD",
+    "Reviver",
     "check_acyclic",
     "existing",
     "fail_dependents",
     "is_completed",
-    "revive",
     "settle",
     "tell_dependents",
     "unmet",
@@ -94,31 +95,39 @@ def _what_became_of(grave: Task, *, root: Task) -> str:
     return f"{end} because of {root.task_id!r}: {root.error}" if root.error else end
 
 
-def revive(tx: Transaction, task: Task) -> Task:
-    """Begin a dead task anew, and with it the tasks that failed because of it.
+class Reviver:
+    """Begins dead tasks anew, and with each the tasks that failed because of it."""
 
-    Raises:
-        UsageError: it is not dead, or depends on one that is.
-    """
-    reopened = _reopen(tx, task)
-    if hopeless := [name for name in reopened.waiting_on if _is_dead(tx.get(name))]:
-        raise UsageError(
-            f"task {task.task_id!r} depends on {hopeless}, which failed, was cancelled or is "
-            "gone: retry that first"
-        )
-    victims: dict[object, list[Task]] = {}
-    for failed in tx.select(Query(statuses=frozenset({TaskStatus.FAILED}))):
-        victims.setdefault((failed.result or {}).get("dependency"), []).append(failed)
-    revived = [task]
-    for known in revived:  # grows as it goes
-        revived += victims.pop(known.task_id, ())
-    for victim in revived[1:]:
-        _reopen(tx, victim)
-    for victim in revived[1:]:
-        for name in victim.depends_on:
-            if (needed := tx.get(name)) is not None and needed.status in DEAD:
-                fail_dependents(tx, needed)
-    return reopened
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+        self._victims: dict[object, list[Task]] = {}
+        """Failed tasks by the dependency that they failed because of."""
+        for failed in tx.select(Query(statuses=frozenset({TaskStatus.FAILED}))):
+            self._victims.setdefault((failed.result or {}).get("dependency"), []).append(failed)
+
+    def revive(self, task: Task) -> Task:
+        """Begin one anew; the task as it then is.
+
+        Raises:
+            UsageError: it is not dead, or depends on one that is; nothing was changed.
+        """
+        if hopeless := [n for n in unmet(self._tx, task) if _is_dead(self._tx.get(n))]:
+            raise UsageError(
+                f"task {task.task_id!r} depends on {hopeless}, which failed, was cancelled or is "
+                "gone: retry that first"
+            )
+        reopened = _reopen(self._tx, task)
+        revived = [task]
+        for known in revived:  # grows as it goes
+            revived += self._victims.pop(known.task_id, ())
+        for victim in revived[1:]:
+            with suppress(UsageError):  # its unique key is taken, so it stays as it is
+                _reopen(self._tx, victim)
+        for victim in revived[1:]:
+            for name in victim.depends_on:
+                if (needed := self._tx.get(name)) is not None and needed.status in DEAD:
+                    fail_dependents(self._tx, needed)
+        return reopened
 
 
 def _reopen(tx: Transaction, task: Task) -> Task:

@@ -84,6 +84,9 @@ class PostgresStore:
         try:
             with self._connections.use() as connection:
                 migrate(connection, self._address)
+        except UsageError:
+            self._connections.close()
+            raise
         except psycopg.OperationalError as error:
             raise TransientError(
                 f"the board {self.url} cannot be reached: {str(error).strip()}. Is the server "
