@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stigmergy.testing.faults.catalogue import FAULTS, boards, find
+from stigmergy.testing.faults.catalogue import FAULTS, find
 from stigmergy.testing.faults.table import Setting
 
 NEEDS = {
@@ -40,16 +40,12 @@ def folder() -> Iterator[Path]:
 
 @pytest.mark.parametrize(("fault", "store"), [marked(*row) for row in ALL_ROWS])
 def test_a_fault_breaks_no_promise(
-    fault: str, store: str, folder: Path, rng: random.Random
+    fault: str, store: str, folder: Path, rng: random.Random, request: pytest.FixtureRequest
 ) -> None:
     seed = str(rng.randrange(10**6))
     print(f"seed {seed}")
-    with boards(store) as (url, why):
-        if why:
-            pytest.skip(why)
-        row = find(fault).run(
-            Setting(store=store, server=url, folder=folder, seed=seed, short=True)
-        )
+    server = request.getfixturevalue("postgres_url") if store == "postgres" else ""
+    row = find(fault).run(Setting(store=store, server=server, folder=folder, seed=seed, short=True))
     print(row)
     assert [str(violation) for violation in row.violations] == []
     assert row.injected > 0

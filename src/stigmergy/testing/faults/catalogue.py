@@ -34,7 +34,7 @@ _ALL: Final = (*_LOCAL, *_SERVER)
 
 FAULTS: Final[tuple[Fault, ...]] = (
     Fault(name="kill -9 at random", stores=_ALL, run=kills),
-    Fault(name="kill -9 at every step", stores=_LOCAL, run=steps),
+    Fault(name="kill -9 at every step", stores=_ALL, run=steps),
     Fault(name="stopped beyond the lease", stores=_ALL, run=stops),
     Fault(name="clocks that jump", stores=_LOCAL, run=passed_clocks),
     Fault(

@@ -23,7 +23,7 @@ from stigmergy.testing.faults.workload import open_board
 
 __all__ = ["crowd", "newcomers", "open_at_once", "take_all"]
 
-_CROWDS: Final = {"files": 32}
+_CROWDS: Final = {"files": 32, "postgres": 60}
 _CROWD: Final = 100
 _NEWCOMERS: Final = 20
 _MOST_UNEVEN: Final = 3.0

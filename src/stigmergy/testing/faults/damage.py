@@ -51,7 +51,7 @@ def damaged_files(setting: Setting) -> Row:
     return _damage_over_and_over(
         setting,
         victims=lambda home: [p for p in home.rglob("*") if p.is_file() and p.name != "lock"],
-        rounds=150 if setting.short else 3000,
+        rounds=100 if setting.short else 3000,
     )
 
 

@@ -18,8 +18,6 @@ from stigmergy.testing.postgres import PostgresServer, find_binaries
 
 __all__ = ["cut_connections", "own_server", "postgres_missing", "restarted_server"]
 
-_OPTIONS: Final = {"max_connections": "500"}
-"""A crowd of 100 processes has a connection or two each."""
 _DOWN_S: Final = 0.3
 _CUT: Final = """
     SELECT pg_terminate_backend(pid) FROM (
@@ -45,7 +43,7 @@ def own_server(host: str = "") -> Generator[PostgresServer]:
     with tempfile.TemporaryDirectory(prefix="faults-pg-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        with PostgresServer.start(folder / "server", options=_OPTIONS, host=host) as server:
+        with PostgresServer.start(folder / "server", host=host) as server:
             if host:
                 _trust_all(server, folder / "server" / "data" / "pg_hba.conf")
             yield server
@@ -67,6 +65,7 @@ def restarted_server(setting: Setting) -> Row:
         way = rng.choice(
             [lambda: server.stop("fast"), lambda: server.stop("immediate"), server.kill]
         )
+        crew.roles[0].child.has_ended(timeout_s=rng.uniform(0.1, 0.8))
         way()
         crew.roles[0].child.has_ended(timeout_s=rng.uniform(0.0, _DOWN_S))
         server.resume()

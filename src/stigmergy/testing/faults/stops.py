@@ -20,7 +20,7 @@ def stops(setting: Setting) -> Row:
     """Most of the agents are stopped at once, again and again."""
     rng = setting.rng
     plan = Plan(url=setting.url, folder=setting.folder, seed=setting.seed, agents=6, work_s=0.03)
-    rounds = 6 if setting.short else 200
+    rounds = 6 if setting.short else 120
     stopped = 0
     with ForkServer() as server, Crew(plan, [server]) as crew:
         workers = [role for role in crew.roles if not role.is_poster]
