@@ -89,14 +89,14 @@ class Steering(BoardView):
         for task in self._store.select(replace(query, statuses=dead)):
             if error not in (task.error or ""):
                 continue
-            with self._store.transaction() as tx:
+            # A refusal undoes all that led to it: the transaction is inside, not outside.
+            with suppress(UsageError), self._store.transaction() as tx:
                 current = tx.get(task.task_id)
                 if current is None or current.status not in DEAD:
                     continue  # it came back with another
                 if (current.result or {}).get("dependency"):
                     continue  # it comes back with the one that it failed because of
-                with suppress(UsageError):
-                    revived.append(revive(tx, current))
+                revived.append(revive(tx, current))
         return revived
 
     # Rules -----------------------------------------------------------------------------------
