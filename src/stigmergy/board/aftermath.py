@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Final
 
 from stigmergy.board import lifecycle
 from stigmergy.board.entries import ended_entry
-from stigmergy.board.store import Query, Transaction
+from stigmergy.board.store import Transaction
 from stigmergy.board.task import JsonObject, Task, TaskStatus
 from stigmergy.errors import NotFoundError, UsageError
 
 __all__ = [
     "DEAD",
-    "Reviver",
     "check_acyclic",
     "existing",
     "fail_dependents",
     "is_completed",
+    "revive",
     "settle",
     "tell_dependents",
     "unmet",
@@ -95,48 +94,54 @@ def _what_became_of(grave: Task, *, root: Task) -> str:
     return f"{end} because of {root.task_id!r}: {root.error}" if root.error else end
 
 
-class Reviver:
-    """Begins dead tasks anew, and with each the tasks that failed because of it."""
+def revive(tx: Transaction, task: Task) -> Task:
+    """Begin a dead task anew, and with it the tasks that failed because of it.
 
-    def __init__(self, tx: Transaction) -> None:
-        self._tx = tx
-        self._victims: dict[object, list[Task]] = {}
-        """Failed tasks by the dependency that they failed because of."""
-        for failed in tx.select(Query(statuses=frozenset({TaskStatus.FAILED}))):
-            self._victims.setdefault((failed.result or {}).get("dependency"), []).append(failed)
+    One of those whose unique key another has by now stays as it is, with what waits for it.
 
-    def revive(self, task: Task) -> Task:
-        """Begin one anew; the task as it then is.
+    Raises:
+        UsageError: it is not dead, depends on one that is, or another has its unique key.
+    """
+    if (rival := _rival(tx, task)) is not None:
+        raise UsageError(
+            f"task {task.task_id!r} cannot begin anew: the unfinished task {rival.task_id!r} "
+            f"has its unique_key {task.unique_key!r}"
+        )
+    reopened = _reopen(tx, task)
+    if hopeless := [name for name in reopened.waiting_on if _is_dead(tx.get(name))]:
+        raise UsageError(
+            f"task {task.task_id!r} depends on {hopeless}, which failed, was cancelled or is "
+            "gone: retry that first"
+        )
+    revived = [task]
+    for known in revived:  # grows as it goes
+        revived += _victims(tx, known)
+    for victim in revived[1:]:
+        if _rival(tx, victim) is None:
+            _reopen(tx, victim)
+    for victim in revived[1:]:
+        for name in victim.depends_on:
+            if (needed := tx.get(name)) is not None and needed.status in DEAD:
+                fail_dependents(tx, needed)
+    return reopened
 
-        Raises:
-            UsageError: it is not dead, or depends on one that is; nothing was changed.
-        """
-        if hopeless := [n for n in unmet(self._tx, task) if _is_dead(self._tx.get(n))]:
-            raise UsageError(
-                f"task {task.task_id!r} depends on {hopeless}, which failed, was cancelled or is "
-                "gone: retry that first"
-            )
-        reopened = _reopen(self._tx, task)
-        revived = [task]
-        for known in revived:  # grows as it goes
-            revived += self._victims.pop(known.task_id, ())
-        for victim in revived[1:]:
-            with suppress(UsageError):  # its unique key is taken, so it stays as it is
-                _reopen(self._tx, victim)
-        for victim in revived[1:]:
-            for name in victim.depends_on:
-                if (needed := self._tx.get(name)) is not None and needed.status in DEAD:
-                    fail_dependents(self._tx, needed)
-        return reopened
+
+def _victims(tx: Transaction, grave: Task) -> list[Task]:
+    """The tasks that failed because this one did."""
+    return [
+        task
+        for task in tx.dependents(grave.task_id)
+        if task.status is TaskStatus.FAILED
+        and (task.result or {}).get("dependency") == grave.task_id
+    ]
+
+
+def _rival(tx: Transaction, task: Task) -> Task | None:
+    """The unfinished task that has its unique key."""
+    return None if task.unique_key is None else tx.holder(task.unique_key)
 
 
 def _reopen(tx: Transaction, task: Task) -> Task:
-    key = task.unique_key
-    if key is not None and (standing := tx.holder(key)) is not None:
-        raise UsageError(
-            f"task {task.task_id!r} cannot begin anew: the unfinished task {standing.task_id!r} "
-            f"has its unique_key {key!r}"
-        )
     reopened = lifecycle.reopen(task, waiting_on=unmet(tx, task))
     tx.put(reopened)
     tx.append("retried", task_id=task.task_id, data={})

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from stigmergy.board import lifecycle
-from stigmergy.board.aftermath import DEAD, Reviver, existing, settle
+from stigmergy.board.aftermath import DEAD, existing, revive, settle
 from stigmergy.board.blobs import BlobFolder, is_reference, reference_name
 from stigmergy.board.intake import (
     Intake,
@@ -59,7 +59,7 @@ class Steering(BoardView):
             UsageError: it is neither, or depends on a task that is.
         """
         with self._store.transaction() as tx:
-            return Reviver(tx).revive(existing(tx, task_id))
+            return revive(tx, existing(tx, task_id))
 
     def record(
         self, kind: str, *, task_id: str = "", agent_id: str = "", data: JsonObject | None = None
@@ -92,20 +92,18 @@ class Steering(BoardView):
         their own sake.
         """
         dead = (query.statuses or DEAD) & DEAD
-        found = self._store.select(replace(query, statuses=dead))
-        wanted = [task.task_id for task in found if error in (task.error or "")]
         revived: list[Task] = []
-        for first in range(0, len(wanted), _BATCH):
-            with self._store.transaction() as tx:
-                reviver = Reviver(tx)
-                for name in wanted[first : first + _BATCH]:
-                    task = tx.get(name)
-                    if task is None or task.status not in dead:
-                        continue  # it came back meanwhile, or with another
-                    if (task.result or {}).get("dependency"):
-                        continue  # it comes back with the one that it failed because of
-                    with suppress(UsageError):
-                        revived.append(reviver.revive(task))
+        for task in self._store.select(replace(query, statuses=dead)):
+            if error not in (task.error or ""):
+                continue
+            # A refusal undoes all that led to it: the transaction is inside, not outside.
+            with suppress(UsageError), self._store.transaction() as tx:
+                current = tx.get(task.task_id)
+                if current is None or current.status not in DEAD:
+                    continue  # it came back with another
+                if (current.result or {}).get("dependency"):
+                    continue  # it comes back with the one that it failed because of
+                revived.append(revive(tx, current))
         return revived
 
     # Rules -----------------------------------------------------------------------------------
