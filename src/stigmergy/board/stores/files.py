@@ -37,6 +37,7 @@ __all__ = ["FilesStore"]
 
 _log = logging.getLogger(__name__)
 
+_BUSY_S: Final = 60.0
 _SWEEP_EVERY_S: Final = 1.0
 _JOURNAL_BYTES: Final = 8 * 1024**2
 """The journal begins anew when it is larger than this and than four of its snapshots."""
@@ -159,9 +160,11 @@ class FilesStore:
     # A transaction ---------------------------------------------------------------------------
 
     @contextmanager
-    def _session(self, *, sweep: bool = False) -> Generator[FilesTransaction]:
+    def _session(
+        self, *, sweep: bool = False, timeout_s: float | None = None
+    ) -> Generator[FilesTransaction]:
         self._check_usable()
-        with self._mutex, self._lock.held():
+        with self._mutex, self._lock.held(timeout_s=timeout_s):
             self._check_usable()
             try:
                 self._catch_up()

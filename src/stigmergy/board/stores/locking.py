@@ -22,25 +22,26 @@ __all__ = ["BoardLock"]
 class BoardLock:
     """An exclusive lock on a file, which is made if it is not there. Not reentrant."""
 
-    def __init__(self, path: Path, *, timeout_s: float = 60.0) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._timeout_s = timeout_s
 
     @contextmanager
-    def held(self) -> Generator[None]:
-        """Hold it.
-
-        Raises:
-            TransientError: another holder kept it beyond the time-out.
-        """
-        fd = self.acquire()
+    def held(self, *, timeout_s: float | None = None) -> Generator[None]:
+        """Hold it; see `acquire`."""
+        fd = self.acquire(timeout_s=timeout_s)
         try:
             yield
         finally:
             os.close(fd)
 
-    def acquire(self) -> int:
+    def acquire(self, *, timeout_s: float | None = None) -> int:
         """A file descriptor that holds it; closing that lets go.
+
+        Args:
+            timeout_s: how long to wait at most. To wait with a time-out costs a thread, as much as
+                the transaction that follows; so that is for whoever opens a board, and learns then
+                that somebody is stuck. Without one the thread waits in the kernel, which may take
+                as long as a holder is stopped.
 
         Raises:
             TransientError: another holder kept it beyond the time-out.
@@ -52,11 +53,22 @@ class BoardLock:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return _Waiter(fd).result(self._timeout_s, self._path)
+            if timeout_s is not None:
+                return _Waiter(fd).result(timeout_s, self._path)
+            return _wait(fd)
         except BaseException:
             os.close(fd)
             raise
         return fd
+
+
+def _wait(fd: int) -> int:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    except BaseException:  # an interrupt must not leave a lock behind
+        os.close(fd)
+        raise
+    return fd
 
 
 class _Waiter:

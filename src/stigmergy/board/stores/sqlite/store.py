@@ -112,7 +112,7 @@ class SqliteStore:
             self._path, isolation_level=None, check_same_thread=False, timeout=_BUSY_S
         )
         try:
-            with self._lock.held():
+            with self._lock.held(timeout_s=_BUSY_S):
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute("PRAGMA synchronous = FULL")
                 db.execute("PRAGMA wal_autocheckpoint = 0")
