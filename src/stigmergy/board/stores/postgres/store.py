@@ -85,11 +85,15 @@ class PostgresStore:
             with self._connections.use() as connection:
                 migrate(connection, self._address)
         except psycopg.OperationalError as error:
+            self._connections.close()
             raise TransientError(
                 f"the board {self.url} cannot be reached: {str(error).strip()}. Is the server "
                 "running, and are name, user and database right? A password may stand in "
                 "PGPASSWORD or ~/.pgpass"
             ) from error
+        except BaseException:
+            self._connections.close()
+            raise
 
     @property
     def url(self) -> str:
