@@ -54,7 +54,7 @@ def damaged_files(setting: Setting) -> Row:
             sorted(home.rglob(pattern))
             for pattern in ("*.json", "journal.jsonl", "journal.jsonl", "0*.jsonl", "progress")
         ],
-        rounds=100 if setting.short else 3000,
+        rounds=60 if setting.short else 3000,
     )
 
 
@@ -63,7 +63,7 @@ def damaged_database(setting: Setting) -> Row:
     return _damage_over_and_over(
         setting,
         victims=lambda home: [[home / "board.db"]],
-        rounds=100 if setting.short else 3000,
+        rounds=60 if setting.short else 3000,
     )
 
 
@@ -72,7 +72,7 @@ def damaged_log(setting: Setting) -> Row:
     return _damage_over_and_over(
         setting,
         victims=lambda home: [[home / "board.db-wal"]],
-        rounds=100 if setting.short else 2000,
+        rounds=60 if setting.short else 2000,
     )
 
 
