@@ -38,6 +38,7 @@ TEST_PROGRAMS = (
     Needed("strace", "strace", "the tests of power cuts"),
     Needed("faketime", "faketime", "the tests of clocks that jump"),
     Needed("ip", "iproute2", "the tests of networks that fail"),
+    Needed("pgbouncer", "pgbouncer", "the tests behind a pooler of PostgreSQL"),
     Needed("initdb", "postgresql", "the tests on PostgreSQL", "usr/lib/postgresql/*/bin/initdb"),
 )
 NO_CLUSTER = Path("/etc/postgresql-common/createcluster.d/no-cluster-of-stigmergy.conf")
@@ -63,8 +64,9 @@ def install(packages: Sequence[str]) -> str | None:
     if prefix is None:
         return f"this user may not install packages here; ask someone who may to run: {by_hand}"
     print(f"Installing the system package {', '.join(packages)} …", flush=True)
-    # `env` because sudo drops variables; a fresh machine has no package lists, hence the update.
-    apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
+    # RUNLEVEL=1 starts no service of a package. `env` because sudo drops variables; a fresh machine
+    # has no package lists, hence the update.
+    apt = [*prefix, "env", "RUNLEVEL=1", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
     update = subprocess.run([*apt, "update"], capture_output=True, text=True, check=False)
     command = [*apt, "install", "--yes", "--no-install-recommends", *packages]
     with _without_cluster(prefix) if "postgresql" in packages else nullcontext():

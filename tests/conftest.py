@@ -120,6 +120,10 @@ def _postgres_trouble() -> str | None:
     return None
 
 
+def _pgbouncer_trouble() -> str | None:
+    return _trouble(["pgbouncer", "--version"])
+
+
 def _trouble(argv: list[str]) -> str | None:
     """Why a program does not work here, or None."""
     if shutil.which(argv[0]) is None:
@@ -133,6 +137,7 @@ def _trouble(argv: list[str]) -> str | None:
 PARTS: Mapping[str, Callable[[], str | None]] = {
     "needs_bwrap": _bwrap_trouble,
     "needs_overlay": _overlay_trouble,
+    "needs_pgbouncer": _pgbouncer_trouble,
     "needs_postgres": _postgres_trouble,
     "needs_mount": mount_missing,
     "needs_strace": strace_missing,

@@ -1,24 +1,44 @@
-"""Random histories of a board: the files and SQLite stores against memory, their oracle.
+"""Random histories of a board: every store, with short cuts and without, against memory.
 
-Every operation is done on three boards with one clock; what it returns or raises, the tasks and
+Every operation is done on all boards with one clock; what it returns or raises, the tasks and
 the journal must be equal, after a reopening too. And the journal alone gives the statuses.
 """
 
 from __future__ import annotations
 
 import contextlib
+import secrets
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
+import psycopg
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from stigmergy.board import Backoff, Event, Lease, Task, TaskBoard, TaskStatus, open_store
+from stigmergy.board import (
+    Backoff,
+    Event,
+    Lease,
+    Limit,
+    OnDuplicate,
+    Query,
+    Retention,
+    Schedule,
+    Store,
+    Task,
+    TaskBoard,
+    TaskStatus,
+    open_store,
+)
+from stigmergy.board.stores.sqlite import SqliteStore
 from stigmergy.errors import StigmergyError
+from stigmergy.testing.postgres import PostgresServer
 from stigmergy.testing.stores import FakeClock
 
 PICK = st.integers(0, 99)
@@ -30,28 +50,56 @@ tasks = st.builds(
     task_type=st.sampled_from(["code", "fix"]),
     payload=payloads,
     requires=st.sampled_from([(), (), (), ("gpu",), ("gpu", "web")]),
-    parent_id=st.none() | st.just("p"),
+    parent_id=st.none() | st.sampled_from(["p", "q"]),
+    unique_key=st.none() | st.none() | st.sampled_from(["u", "v"]),
+    limit_key=st.none() | st.sampled_from(["k", "l"]),
     priority=st.integers(1, 10),
     max_attempts=st.integers(1, 3),
 )
+limits = st.sampled_from(
+    [
+        Limit(name="one", limit_key="*", at_once=1),
+        Limit(name="one", limit_key="k", at_once=2),
+        Limit(name="two", task_type="code", at_once=1),
+        Limit(name="two", task_type="code", limit_key="*", rate=2, per_s=20.0),
+        Limit(name="three", task_type="fix", rate=1, per_s=7.0),
+    ]
+)
+schedules = st.sampled_from(
+    [
+        Schedule(name="often", task=Task(task_type="code"), every_s=30.0),
+        Schedule(name="hourly", task=Task(task_type="fix"), cron="0 * * * *", overlap="allow"),
+    ]
+)
+retentions = st.none() | st.just(Retention(completed_s=40.0, failed_s=90.0, events_s=None))
 
 
 class Boards(RuleBasedStateMachine):
-    """Three boards that must not be told apart."""
+    """Boards that must not be told apart."""
+
+    server: PostgresServer | None = None
 
     @initialize()
     def open_boards(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="boards-"))
         self.clock = FakeClock()
         self.urls = ["memory:", str(self.folder / "tasks"), str(self.folder / "board.db")]
+        if self.server is not None:
+            self.schema = f"b{secrets.token_hex(8)}"
+            self.urls.append(self.server.url(board=self.schema))
         self.boards = [self._open(url) for url in self.urls]
+        plain = SqliteStore(self.folder / "plain.db", clock=self.clock, plain=True)
+        self.boards.append(self._board(plain))
         self.leases: list[Lease] = []
+        self.has_pruned = False
         self.names = ["t0"]
         root = Task(task_type="code", task_id="t0", max_attempts=2)
         self._same(lambda board: board.post(root))
 
     def _open(self, url: str) -> TaskBoard:
-        store = open_store(url, clock=self.clock)
+        return self._board(open_store(url, clock=self.clock))
+
+    def _board(self, store: Store) -> TaskBoard:
         return TaskBoard(store=store, lease_s=50, backoff=Backoff(first_s=5, most_s=8))
 
     def _same(self, act: Callable[[TaskBoard], object]) -> object:
@@ -61,7 +109,8 @@ class Boards(RuleBasedStateMachine):
                 outcomes.append(act(board))
             except StigmergyError as error:
                 outcomes.append((type(error), str(error)))
-        assert outcomes[0] == outcomes[1] == outcomes[2]
+        for board, outcome in zip(self.boards, outcomes, strict=True):
+            assert outcome == outcomes[0], board.url
         return outcomes[0]
 
     @rule(drafts=st.lists(tasks, min_size=1, max_size=3), picks=st.lists(PICK, max_size=2))
@@ -73,6 +122,13 @@ class Boards(RuleBasedStateMachine):
             self.names.append(name)
             batch.append(replace(draft, task_id=name, depends_on=needed))
         self._same(lambda board: board.post_many(batch))
+
+    @rule(draft=tasks, policy=st.sampled_from(["keep", "refuse", "replace"]))
+    def post_one(self, draft: Task, policy: OnDuplicate) -> None:
+        name = f"t{len(self.names)}"
+        self.names.append(name)
+        task = replace(draft, task_id=name)
+        self._same(lambda board: board.post(task, on_duplicate=policy))
 
     @rule(draft=tasks, pick=PICK, needed=PICK)
     def post_again(self, draft: Task, pick: int, needed: int) -> None:
@@ -91,6 +147,56 @@ class Boards(RuleBasedStateMachine):
         )
         assert isinstance(got, list)
         self.leases += [task.lease for task in got]
+
+    @rule(agent=agents, picks=st.lists(PICK, max_size=2), limit=st.integers(0, 2))
+    def complete_and_claim(self, agent: str, picks: list[int], limit: int) -> None:
+        held = {lease.task_id: lease for pick in picks if (lease := self._lease(pick))}
+        results = [(lease, {"by": agent}) for lease in held.values()]
+        got = self._same(
+            lambda board: board.complete_and_claim(
+                agent, results, limit, capabilities=["gpu", "web"]
+            )
+        )
+        if isinstance(got, list):
+            self.leases += [task.lease for task in got]
+
+    @rule(pick=PICK, progress=payloads)
+    def report(self, pick: int, progress: dict[str, object]) -> None:
+        if lease := self._lease(pick):
+            self._same(lambda board: board.report(lease, progress))
+
+    @rule(limit=limits)
+    def set_limit(self, limit: Limit) -> None:
+        self._same(lambda board: board.limit(limit))
+
+    @rule(name=st.sampled_from(["one", "two", "three"]))
+    def unlimit(self, name: str) -> None:
+        self._same(lambda board: board.unlimit(name))
+
+    @rule(task_type=st.sampled_from(["code", "fix"]), verb=st.sampled_from(["pause", "resume"]))
+    def pause_or_resume(self, task_type: str, verb: str) -> None:
+        self._same(lambda board: getattr(board, verb)(task_type))
+
+    @rule(schedule=schedules)
+    def set_schedule(self, schedule: Schedule) -> None:
+        self._same(lambda board: board.schedule(schedule))
+
+    @rule(retention=retentions)
+    def set_retention(self, retention: Retention | None) -> None:
+        self._same(lambda board: board.retain(retention))
+
+    @rule(on=st.booleans())
+    def share_fairly(self, on: bool) -> None:
+        self._same(lambda board: board.share_fairly(on=on))
+
+    @rule(verb=st.sampled_from(["cancel_all", "retry_all", "retry_all"]), parent=st.just("p"))
+    def steer_many(self, verb: str, parent: str) -> None:
+        self._same(lambda board: getattr(board, verb)(Query(parent_id=parent)))
+
+    @rule(age_s=st.sampled_from([0.0, 50.0]), limit=st.none() | st.integers(1, 2))
+    def prune(self, age_s: float, limit: int | None) -> None:
+        self._same(lambda board: board.prune(older_than_s=age_s, limit=limit).tasks)
+        self.has_pruned = True
 
     @rule(pick=PICK, verb=st.sampled_from(["start", "renew"]))
     def go_on(self, pick: int, verb: str) -> None:
@@ -142,8 +248,9 @@ class Boards(RuleBasedStateMachine):
     def pass_time(self, seconds: float) -> None:
         self.clock.advance(seconds)
 
-    @rule(which=st.sampled_from([1, 2]))
-    def reopen(self, which: int) -> None:
+    @rule(pick=PICK)
+    def reopen(self, pick: int) -> None:
+        which = 1 + pick % (len(self.urls) - 1)
         self.boards[which].close()
         self.boards[which] = self._open(self.urls[which])
 
@@ -166,10 +273,14 @@ class Boards(RuleBasedStateMachine):
         if not hasattr(self, "boards"):
             return
         standing = self._same(TaskBoard.list_all)
-        events = self._same(lambda board: board.events(limit=10**6))
-        self._same(lambda board: [board.history(name) for name in self.names])
+        self._same(TaskBoard.rules)
         self._same(TaskBoard.progress)
+        self._same(lambda board: board.progress("p"))
         assert isinstance(standing, list)
+        if self.has_pruned:
+            return  # of what is gone, stores may keep more than they must
+        events = self._same(lambda board: unnumbered(board.events(limit=10**6)))
+        self._same(lambda board: [unnumbered(board.history(name)) for name in self.names])
         assert isinstance(events, list)
         assert replayed(events) == {task.task_id: task.status for task in standing}
         assert all(
@@ -181,13 +292,22 @@ class Boards(RuleBasedStateMachine):
             board.close()
         with contextlib.suppress(AttributeError):
             shutil.rmtree(self.folder)
+        if self.server is not None and hasattr(self, "schema"):
+            with psycopg.connect(self.server.url(), autocommit=True) as connection:
+                connection.execute(f"DROP SCHEMA {self.schema} CASCADE".encode())
+
+
+def unnumbered(events: list[Event]) -> list[Event]:
+    """Stores number events in their own ways; each way, the numbers grow."""
+    assert all(one.seq < next_one.seq for one, next_one in pairwise(events))
+    return [replace(event, seq=0) for event in events]
 
 
 def is_hopeful(task: Task, standing: list[Task]) -> bool:
     """What it waits for is not dead: nothing waits for ever."""
     known = {other.task_id: other for other in standing}
     dead = {TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.COMPLETED}
-    return not any(known[name].status in dead for name in task.waiting_on)
+    return not any(known[name].status in dead for name in task.waiting_on if name in known)
 
 
 def replayed(events: list[Event]) -> dict[str, TaskStatus]:
@@ -199,9 +319,20 @@ def replayed(events: list[Event]) -> dict[str, TaskStatus]:
         "released": TaskStatus.PENDING,
         "retried": TaskStatus.PENDING,
     }
-    return {
-        event.task_id: fixed.get(event.kind) or TaskStatus(event.data["status"]) for event in events
-    }
+    statuses: dict[str, TaskStatus] = {}
+    for event in events:
+        if event.kind in fixed:
+            statuses[event.task_id] = fixed[event.kind]
+        elif "status" in event.data:
+            statuses[event.task_id] = TaskStatus(event.data["status"])
+    return statuses
+
+
+@pytest.fixture(scope="module", autouse=True)
+def boards_on_postgres(postgres_server: PostgresServer) -> Iterator[None]:
+    Boards.server = postgres_server
+    yield
+    Boards.server = None
 
 
 Boards.TestCase.settings = settings(
@@ -210,4 +341,4 @@ Boards.TestCase.settings = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-TestStoresAgree = Boards.TestCase
+TestStoresAgree = pytest.mark.needs_postgres(Boards.TestCase)

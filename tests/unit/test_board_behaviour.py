@@ -4,37 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from stigmergy.board import Backoff, Limits, Task, TaskBoard, TaskStatus
-from stigmergy.board.store import Store, open_store
+from stigmergy.board import Limits, Store, Task, TaskBoard, TaskStatus
 from stigmergy.errors import LostLeaseError, NotFoundError, UsageError
 from stigmergy.testing.stores import FakeClock
 
 S = TaskStatus
 LEASE_S = 100.0
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture(params=["memory", "files", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> Iterator[Store]:
-    url = {"memory": "memory:", "files": tmp_path / "tasks", "sqlite": tmp_path / "b.db"}
-    store = open_store(url[request.param], clock=clock)
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def board(store: Store) -> TaskBoard:
-    return TaskBoard(store=store, lease_s=LEASE_S, backoff=Backoff(first_s=10, most_s=15))
 
 
 def task(task_id: str, **fields: object) -> Task:

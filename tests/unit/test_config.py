@@ -56,7 +56,7 @@ def test_an_unknown_variable_is_an_error(
 
 @pytest.mark.parametrize(
     "name",
-    ["MODEL_KEY", "WORKSPACE", "SANDBOX_ID", "PATH", "TASK", "DESCRIPTION", "PROMPT"],
+    ["MODEL_KEY", "BOARD", "WORKSPACE", "SANDBOX_ID", "PATH", "TASK", "DESCRIPTION", "PROMPT"],
 )
 def test_what_agents_have_around_them_is_no_setting(
     name: str, monkeypatch: pytest.MonkeyPatch

@@ -7,7 +7,7 @@ from typing import Final
 
 from stigmergy.board import lifecycle
 from stigmergy.board.entries import ended_entry
-from stigmergy.board.store import Query, Transaction
+from stigmergy.board.store import Transaction
 from stigmergy.board.task import JsonObject, Task, TaskStatus
 from stigmergy.errors import NotFoundError, UsageError
 
@@ -97,23 +97,28 @@ def _what_became_of(grave: Task, *, root: Task) -> str:
 def revive(tx: Transaction, task: Task) -> Task:
     """Begin a dead task anew, and with it the tasks that failed because of it.
 
+    One of those whose unique key another has by now stays as it is, with what waits for it.
+
     Raises:
-        UsageError: it is not dead, or depends on one that is.
+        UsageError: it is not dead, depends on one that is, or another has its unique key.
     """
+    if (rival := _rival(tx, task)) is not None:
+        raise UsageError(
+            f"task {task.task_id!r} cannot begin anew: the unfinished task {rival.task_id!r} "
+            f"has its unique_key {task.unique_key!r}"
+        )
     reopened = _reopen(tx, task)
     if hopeless := [name for name in reopened.waiting_on if _is_dead(tx.get(name))]:
         raise UsageError(
             f"task {task.task_id!r} depends on {hopeless}, which failed, was cancelled or is "
             "gone: retry that first"
         )
-    victims: dict[object, list[Task]] = {}
-    for failed in tx.select(Query(statuses=frozenset({TaskStatus.FAILED}))):
-        victims.setdefault((failed.result or {}).get("dependency"), []).append(failed)
     revived = [task]
     for known in revived:  # grows as it goes
-        revived += victims.pop(known.task_id, ())
+        revived += _victims(tx, known)
     for victim in revived[1:]:
-        _reopen(tx, victim)
+        if _rival(tx, victim) is None:
+            _reopen(tx, victim)
     for victim in revived[1:]:
         for name in victim.depends_on:
             if (needed := tx.get(name)) is not None and needed.status in DEAD:
@@ -121,13 +126,22 @@ def revive(tx: Transaction, task: Task) -> Task:
     return reopened
 
 
+def _victims(tx: Transaction, grave: Task) -> list[Task]:
+    """The tasks that failed because this one did."""
+    return [
+        task
+        for task in tx.dependents(grave.task_id)
+        if task.status is TaskStatus.FAILED
+        and (task.result or {}).get("dependency") == grave.task_id
+    ]
+
+
+def _rival(tx: Transaction, task: Task) -> Task | None:
+    """The unfinished task that has its unique key."""
+    return None if task.unique_key is None else tx.holder(task.unique_key)
+
+
 def _reopen(tx: Transaction, task: Task) -> Task:
-    key = task.unique_key
-    if key is not None and (standing := tx.holder(key)) is not None:
-        raise UsageError(
-            f"task {task.task_id!r} cannot begin anew: the unfinished task {standing.task_id!r} "
-            f"has its unique_key {key!r}"
-        )
     reopened = lifecycle.reopen(task, waiting_on=unmet(tx, task))
     tx.put(reopened)
     tx.append("retried", task_id=task.task_id, data={})

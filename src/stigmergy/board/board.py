@@ -33,9 +33,9 @@ from stigmergy.board.intake import (
 )
 from stigmergy.board.lifecycle import Backoff
 from stigmergy.board.looking import Progress, names_of
-from stigmergy.board.posting import OnDuplicate, is_simple
+from stigmergy.board.posting import OnDuplicate, is_fair, is_simple
 from stigmergy.board.posting import post as post_batch
-from stigmergy.board.rules import FAIR, Rules
+from stigmergy.board.rules import Rules
 from stigmergy.board.steering import Steering
 from stigmergy.board.store import Exchange, Exchanged, Match, Query, Store, Transaction, open_store
 from stigmergy.board.taking import LEASED, exchange, reap
@@ -97,7 +97,7 @@ class TaskBoard(Steering):
             tasks: as new.
             on_duplicate: what to do when an unfinished task has the `unique_key` of a posted one:
                 `keep` that and post nothing, `refuse`, or `replace` what it says if nobody has
-                begun it.
+                begun it. Of two in one call the first counts as the one that was there.
 
         Returns the ids under which the tasks stand on the board, in the order given; of a
         duplicate that is the id of the one that was there.
@@ -119,8 +119,7 @@ class TaskBoard(Steering):
         ):
             return list(batch)
         with self._store.transaction() as tx:
-            fair = any(rule.name == FAIR.name for rule in tx.rules())
-            ids = post_batch(tx, batch, on_duplicate=on_duplicate, fair=fair)
+            ids = post_batch(tx, batch, on_duplicate=on_duplicate, fair=is_fair(tx))
         return list(ids.values())
 
     # Taking ----------------------------------------------------------------------------------
@@ -374,7 +373,8 @@ class TaskBoard(Steering):
             check_seconds(delay_s, what="delay_s")
         batch = check_batch(post, self._intake)
         with self._store.transaction() as tx:
-            post_batch(tx, batch, on_duplicate="keep", fair=False)
+            ids = post_batch(tx, batch, on_duplicate="keep", fair=is_fair(tx))
+            names = tuple(dict.fromkeys(ids.get(name, name) for name in names))
             missing = [name for name in names if tx.get(name) is None]
             if missing:
                 raise UsageError(f"task {lease.task_id!r} cannot wait for {missing}: unknown")

@@ -12,7 +12,7 @@ from stigmergy.board.intake import check_names
 from stigmergy.board.rules import Rules
 from stigmergy.board.store import Query, Store
 from stigmergy.board.task import Event, JsonObject, Task, TaskStatus
-from stigmergy.errors import UnsupportedError
+from stigmergy.errors import UnsupportedError, UsageError
 
 __all__ = ["BoardView", "Progress", "names_of"]
 
@@ -90,6 +90,8 @@ class BoardView:
         limit: int | None = None,
     ) -> list[Task]:
         """Tasks that pass all the given filters, in posting order; the first `limit` of them."""
+        if limit is not None and limit < 0:
+            raise UsageError(f"limit is {limit}: how many tasks to list cannot be negative")
         return self._store.select(
             Query(
                 statuses=None if statuses is None else frozenset(statuses),

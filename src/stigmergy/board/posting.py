@@ -9,12 +9,13 @@ from typing import Literal
 from stigmergy.board.aftermath import DEAD, existing, fail_dependents
 from stigmergy.board.entries import posted_entry
 from stigmergy.board.intake import is_posted_already
-from stigmergy.board.lifecycle import fair_lag_s, rank
+from stigmergy.board.lifecycle import fair_lag_s, find_cycle, rank
+from stigmergy.board.rules import FAIR
 from stigmergy.board.store import Transaction
 from stigmergy.board.task import Task, TaskStatus
 from stigmergy.errors import UsageError
 
-__all__ = ["OnDuplicate", "is_simple", "post"]
+__all__ = ["OnDuplicate", "is_fair", "is_simple", "post"]
 
 OnDuplicate = Literal["keep", "refuse", "replace"]
 """What to do when an unfinished task has the unique key of a posted one: keep it and post
@@ -26,15 +27,19 @@ def is_simple(task: Task) -> bool:
     return not task.depends_on and task.unique_key is None
 
 
+def is_fair(tx: Transaction) -> bool:
+    """Parents take turns."""
+    return any(rule.name == FAIR.name for rule in tx.rules())
+
+
 def post(
     tx: Transaction, batch: Mapping[str, Task], *, on_duplicate: OnDuplicate, fair: bool
 ) -> dict[str, str]:
     """Post checked tasks; under the id of each the id that it has on the board."""
     poster = _Poster(tx, on_duplicate)
     ids = {name: poster.place(task) for name, task in batch.items()}
-    fresh = [
-        poster.with_ids(task, ids) for task in batch.values() if ids[task.task_id] == task.task_id
-    ]
+    fresh = [_with_ids(task, ids) for task in poster.placed.values()]
+    _check_acyclic(fresh)
     fresh = [task for task in fresh if not is_posted_already(tx.get(task.task_id), task)]
     tails: dict[tuple[str, int], float | None] = {}
     for task in fresh:
@@ -51,31 +56,38 @@ class _Poster:
 
     tx: Transaction
     on_duplicate: OnDuplicate
+    placed: dict[str, Task] = field(default_factory=dict[str, Task])
+    """Those that stand under their own, or will."""
     _keys: dict[str, str] = field(default_factory=dict[str, str])
-    """The id of each unique key met so far."""
+    """Which of them has a unique key that was free."""
 
     def place(self, task: Task) -> str:
         """The id under which the task stands, or will."""
-        if (key := task.unique_key) is None:
-            return task.task_id
-        if key in self._keys:
-            return self._clash(task, self._keys[key])
-        standing = self.tx.holder(key)
-        self._keys[key] = task.task_id if standing is None else standing.task_id
-        if standing is None or standing.task_id == task.task_id:
-            return task.task_id
-        if self.on_duplicate == "replace":
-            self._replace(standing, task)
-            return standing.task_id
-        return self._clash(task, standing.task_id)
+        key = task.unique_key
+        # Whoever posts a task again means that task, whoever has its key by now.
+        if key is not None and self.tx.get(task.task_id) is None:
+            if (standing := self._holder(key)) is not None:
+                self._clash(standing, task)
+                return standing.task_id
+            self._keys[key] = task.task_id
+        self.placed[task.task_id] = task
+        return task.task_id
 
-    def _clash(self, task: Task, standing_id: str) -> str:
-        if self.on_duplicate == "refuse":
-            raise UsageError(
-                f"task {task.task_id!r}: the unfinished task {standing_id!r} has its unique_key "
-                f"{task.unique_key!r}"
-            )
-        return standing_id
+    def _holder(self, key: str) -> Task | None:
+        name = self._keys.get(key)
+        return self.tx.holder(key) if name is None else self.placed[name]
+
+    def _clash(self, standing: Task, task: Task) -> None:
+        match self.on_duplicate:
+            case "keep":
+                pass
+            case "refuse":
+                raise UsageError(
+                    f"task {task.task_id!r}: the unfinished task {standing.task_id!r} has its "
+                    f"unique_key {task.unique_key!r}"
+                )
+            case "replace":
+                self._replace(standing, task)
 
     def _replace(self, standing: Task, task: Task) -> None:
         if standing.status is not TaskStatus.PENDING:
@@ -88,14 +100,26 @@ class _Poster:
             )
         taken = ("payload", "description", "priority", "not_before", "max_attempts", "parent_id")
         after = replace(standing, **{name: getattr(task, name) for name in taken})
-        if after != standing:
+        if standing.task_id in self.placed:
+            self.placed[standing.task_id] = after  # of the same batch
+        elif after != standing:
             self.tx.put(after)
             self.tx.append("replaced", task_id=standing.task_id, data=posted_entry(after))
 
-    def with_ids(self, task: Task, ids: Mapping[str, str]) -> Task:
-        """The task, what it depends on named as it stands on the board."""
-        needed = tuple(dict.fromkeys(ids.get(name, name) for name in task.depends_on))
-        return task if needed == task.depends_on else replace(task, depends_on=needed)
+
+def _with_ids(task: Task, ids: Mapping[str, str]) -> Task:
+    """The task, what it depends on named as it stands on the board."""
+    needed = tuple(dict.fromkeys(ids.get(name, name) for name in task.depends_on))
+    return task if needed == task.depends_on else replace(task, depends_on=needed)
+
+
+def _check_acyclic(tasks: list[Task]) -> None:
+    """Without duplicates a batch was acyclic; one that depended on its own duplicate is not."""
+    known = {task.task_id: task.depends_on for task in tasks}
+    if cycle := find_cycle(known, lambda name: known.get(name, ())):
+        raise UsageError(
+            f"with what has the same unique_key the dependencies form a cycle: {' -> '.join(cycle)}"
+        )
 
 
 def _in_turn(tx: Transaction, task: Task, tails: dict[tuple[str, int], float | None]) -> Task:

@@ -56,7 +56,7 @@ class Limit:
             raise UsageError(f"the limit {self.name!r} needs at_once, or rate and per_s")
         if (self.rate is None) != (self.per_s is None):
             raise UsageError(f"the limit {self.name!r}: rate and per_s belong together")
-        if min(self.at_once or 1, self.rate or 1) < 1:
+        if any(number is not None and number < 1 for number in (self.at_once, self.rate)):
             raise UsageError(
                 f"the limit {self.name!r} is below 1: to stop a type, pause it instead"
             )

@@ -73,9 +73,16 @@ class Steering(BoardView):
         """Cancel every unfinished task that passes; those cancelled, as they then are."""
         open_ones = (query.statuses or frozenset(TaskStatus)) - frozenset(_FINAL)
         cancelled: list[Task] = []
-        for task in self._store.select(replace(query, statuses=open_ones)):
-            with suppress(UsageError):  # it finished meanwhile, or went with another
-                cancelled.append(self.cancel(task.task_id, reason=reason))
+        wanted = replace(query, statuses=open_ones)
+        for found in self._store.select(wanted):
+            with self._store.transaction() as tx:
+                task = tx.get(found.task_id)
+                if task is None or not wanted.accepts(task):
+                    continue  # it went on meanwhile, or went with another
+                text = tidy_text(reason, self._limits)
+                after = lifecycle.cancel(task, reason=text, now=tx.now)
+                settle(tx, after, "cancelled")
+                cancelled.append(after)
         return cancelled
 
     def retry_all(self, query: Query, *, error: str = "") -> list[Task]:
@@ -89,14 +96,14 @@ class Steering(BoardView):
         for task in self._store.select(replace(query, statuses=dead)):
             if error not in (task.error or ""):
                 continue
-            with self._store.transaction() as tx:
+            # A refusal undoes all that led to it: the transaction is inside, not outside.
+            with suppress(UsageError), self._store.transaction() as tx:
                 current = tx.get(task.task_id)
                 if current is None or current.status not in DEAD:
                     continue  # it came back with another
                 if (current.result or {}).get("dependency"):
                     continue  # it comes back with the one that it failed because of
-                with suppress(UsageError):
-                    revived.append(revive(tx, current))
+                revived.append(revive(tx, current))
         return revived
 
     # Rules -----------------------------------------------------------------------------------

@@ -309,9 +309,15 @@ def _integer(low: int, high: int) -> Callable[[object], int]:
 
 
 def _seconds(value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+    if not isinstance(value, int | float) or isinstance(value, bool):
         raise ValueError("a number of seconds")
-    return float(value)
+    try:
+        seconds = float(value)
+    except OverflowError:
+        seconds = math.inf
+    if not math.isfinite(seconds):
+        raise ValueError("a number of seconds")
+    return seconds
 
 
 def _status(value: object) -> TaskStatus:

@@ -5,6 +5,6 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
-    from stigmergy.cli.app import run_app
+    from stigmergy.cli.process import run_app
 
     run_app()

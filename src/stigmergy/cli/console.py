@@ -105,9 +105,16 @@ def plural(count: int, noun: str) -> str:
 
 def clock_time(at: float) -> str:
     """The local time of day."""
-    return time.strftime("%H:%M:%S", time.localtime(at))
+    return _local(at, "%H:%M:%S")
 
 
 def day_time(at: float) -> str:
     """The local day and time."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+    return _local(at, "%Y-%m-%d %H:%M:%S")
+
+
+def _local(at: float, form: str) -> str:
+    try:
+        return time.strftime(form, time.localtime(at))
+    except (OverflowError, ValueError, OSError):
+        return "beyond all calendars"  # whoever posts a task may write any number

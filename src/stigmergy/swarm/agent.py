@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from dataclasses import replace
+from typing import Final, TypeVar
 
 from stigmergy.board import DEFAULT_LEASE_S, JsonObject, Task, TaskBoard, TaskStatus, TaskType
 from stigmergy.board.task import new_task_id
@@ -17,6 +18,8 @@ Handler = Callable[[Task], JsonObject | None]
 """Does the work of a task and returns its result. What it raises fails the attempt."""
 
 _ERROR_CHARS: Final = 4000
+_COMPLETED: Final = TaskStatus.COMPLETED
+_T = TypeVar("_T")
 
 
 class SwarmAgent:
@@ -91,7 +94,7 @@ class SwarmAgent:
         try:
             self._board.start(task)
             with Heartbeat(self._board) as heart, heart.holding(task, lease_s=self._lease_s):
-                result, error = _attempt(handler, task)
+                result, error = _attempt(handler, self._loaded(task))
             return self._report(task, result, error)
         except LostLeaseError:
             return self._board.get(task.task_id) or task
@@ -113,26 +116,66 @@ class SwarmAgent:
         """Work until `stop` is set; how many tasks this agent completed.
 
         With `until_idle` it ends as well when nothing is pending that it could take. A board
-        that is busy is asked again. The task in hand is finished first; a claim made while the
-        stop came in is released.
+        that is busy or out of reach is asked again, with the result in hand as long as the lease
+        lasts. The task in hand is finished first; a claim made while the stop came in is released.
         """
         completed = 0
-        after = 0
+        task: Task | None = None
         while not stop.is_set():
             try:
-                task = self.claim_next_task()
-                if task is None:
-                    if until_idle and not self._may_come():
-                        break
-                    after = self._wait(after, idle_s)
-                    continue
-                if stop.is_set():
-                    self._board.release(task, reason="the agent was stopped")
+                task = task or self.claim_next_task() or self._wait_for_one(idle_s)
+                if task is None and until_idle and not self._may_come():
                     break
-                completed += self.execute_task(task).status is TaskStatus.COMPLETED
             except TransientError:
                 stop.wait(idle_s)
+            if task is None:
+                continue
+            if stop.is_set():
+                break
+            done, task = self._execute_and_claim(task, stop, idle_s)
+            completed += done
+        if task is not None:
+            self._board.release(task, reason="the agent was stopped")
         return completed
+
+    def _execute_and_claim(
+        self, task: Task, stop: threading.Event, idle_s: float
+    ) -> tuple[bool, Task | None]:
+        """Execute a task and hand its result in with the claim of the next one.
+
+        Whether it was completed, and the next task, if there is one and no stop came.
+        """
+        handler = self._handlers.get(task.task_type)
+        patient = _Patience(stop, idle_s)
+        try:
+            if handler is None:
+                return patient(lambda: self.execute_task(task)).status is _COMPLETED, None
+            patient(lambda: self._board.start(task))
+            with Heartbeat(self._board) as heart, heart.holding(task, lease_s=self._lease_s):
+                result, error = _attempt(handler, self._loaded(task))
+                if error is None and not stop.is_set():
+                    return patient(lambda: self._hand_in(task, result))
+                return patient(lambda: self._report(task, result, error)).status is _COMPLETED, None
+        except LostLeaseError:
+            return False, None
+
+    def _hand_in(self, task: Task, result: JsonObject) -> tuple[bool, Task | None]:
+        try:
+            claimed = self._board.complete_and_claim(
+                self.agent_id,
+                [(task, result)],
+                capabilities=self._capabilities,
+                task_types=self._types or self._handlers,
+                lease_s=self._lease_s,
+            )
+        except UsageError as refused:  # too large, or no JSON
+            self._board.fail(task, _describe(refused), retry=False)
+            return False, None
+        return True, claimed[0] if claimed else None
+
+    def _loaded(self, task: Task) -> Task:
+        """The task with a payload that was too large for the board read from its file."""
+        return replace(task, payload=self._board.load(task.payload))
 
     def _may_come(self) -> bool:
         open_tasks = self._board.list_all(
@@ -144,12 +187,29 @@ class SwarmAgent:
             for task in open_tasks
         )
 
-    def _wait(self, after: int, idle_s: float) -> int:
-        """Sleep until something happens on the board; where the journal then stands."""
-        self._board.wait(after=after, timeout_s=idle_s)
-        while batch := self._board.events(after=after):
-            after = batch[-1].seq
-        return after
+    def _wait_for_one(self, idle_s: float) -> Task | None:
+        """Sleep until something happens on the board; the task that came before, if one did."""
+        last = self._board.last_seq()
+        if (task := self.claim_next_task()) is not None:
+            return task
+        self._board.wait(after=last, timeout_s=idle_s)
+        return None
+
+
+class _Patience:
+    """Does again what failed because the board was busy, until it goes or a stop has come too."""
+
+    def __init__(self, stop: threading.Event, pause_s: float) -> None:
+        self._stop = stop
+        self._pause_s = pause_s
+
+    def __call__(self, act: Callable[[], _T]) -> _T:
+        while True:
+            try:
+                return act()
+            except TransientError:
+                if self._stop.wait(self._pause_s):
+                    return act()
 
 
 def _attempt(handler: Handler, task: Task) -> tuple[JsonObject, Exception | None]:

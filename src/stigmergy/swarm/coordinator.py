@@ -107,14 +107,14 @@ class SwarmCoordinator:
             TransientError: the time ran out or `stop` was set first.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        after = 0
-        while not self._board.progress(parent_id).is_complete:
+        while True:
+            last = self._board.last_seq()  # before looking, so that what comes after is not missed
+            if self._board.progress(parent_id).is_complete:
+                return
             left = 0.25 if deadline is None else min(0.25, deadline - time.monotonic())
             if left <= 0 or (stop is not None and stop.is_set()):
                 raise TransientError(f"the parts of {parent_id!r} are not all done yet")
-            self._board.wait(after=after, timeout_s=left)
-            while batch := self._board.events(after=after):
-                after = batch[-1].seq
+            self._board.wait(after=last, timeout_s=left)
 
     def get_progress(self, parent_id: str) -> JsonObject:
         """How far the parts of a job are.

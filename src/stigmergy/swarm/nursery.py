@@ -22,6 +22,7 @@ __all__ = ["Nursery", "stop_on_signals"]
 
 _JOIN_S: Final = 10.0
 """How long a process may take to end after it was asked to, before it is killed."""
+_WAKE_S: Final = 0.5
 
 
 class Nursery:
@@ -74,7 +75,9 @@ class Nursery:
             self.stop.set()
         self._join_processes()
         for thread in self._threads:
-            thread.join()
+            # A signal that comes just before a join without a time-out would wait as long as it.
+            while thread.is_alive():
+                thread.join(_WAKE_S)
         if error is None and self._failures:
             raise self._failures[0]
 

@@ -29,7 +29,7 @@ from stigmergy.board.stores.locking import BoardLock
 from stigmergy.board.stores.memory import detached
 from stigmergy.board.stores.progress import Progress, ProgressFile, boot_id
 from stigmergy.board.stores.taskfiles import Edited, Finding, TaskFiles
-from stigmergy.board.stores.watching import wait_for_change
+from stigmergy.board.stores.watching import FileWatch
 from stigmergy.board.task import Event, Task, TaskStatus, task_from_json, task_to_json
 from stigmergy.errors import CorruptError, TransientError, UsageError
 
@@ -49,6 +49,7 @@ class FilesStore:
         self._folder = path.absolute()
         self._home = self._folder / ".board"
         self._clock = clock
+        self._watch = FileWatch(self._home, names=frozenset({"progress"}))
         self._mutex = threading.RLock()
         self._pid = os.getpid()
         self._boot = boot_id()
@@ -137,8 +138,7 @@ class FilesStore:
             progress = self._note.read()
             return progress is not None and progress.last_seq > after
 
-        names = frozenset({self._note.path.name})
-        return wait_for_change(self._home, names=names, timeout_s=timeout_s, ready=ready)
+        return self._watch.wait(timeout_s=timeout_s, ready=ready)
 
     def close(self) -> None:
         """See `Store.close`."""
@@ -146,6 +146,7 @@ class FilesStore:
             return
         with self._mutex:
             self._closed = True
+            self._watch.close()
             self._journal.close()
             self._note.close()
 

@@ -65,6 +65,7 @@ class TaskFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._prefix = f"{folder}/"
         self._known: dict[str, tuple[_Stat, bool]] = {}
         """Files seen to be as the journal has them: their stat, and whether it proves that."""
 
@@ -74,8 +75,7 @@ class TaskFiles:
         Raises:
             OSError: the disk is full, or something that is no regular file stands there.
         """
-        text = json.dumps(task_to_json(task), ensure_ascii=False, indent=2, allow_nan=False)
-        content = f"{text}\n".encode()
+        content = _pretty(task).encode()
         # Not truncated first and not renamed into place: both make ext4 write data out at once.
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         fd = os.open(self._path(task.task_id), flags, 0o644)
@@ -114,7 +114,7 @@ class TaskFiles:
     def look(self, name: str, task: Task | None) -> Finding | None:
         """What is other than the journal has it; None where all is as it should be."""
         try:
-            found = self._path(name).lstat()
+            found = os.lstat(f"{self._prefix}{name}.json")  # pathlib takes five times as long
         except (FileNotFoundError, NotADirectoryError):
             self._known.pop(name, None)
             return None if task is None else Missing(name)
@@ -162,6 +162,22 @@ class TaskFiles:
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.json"
+
+
+def _pretty(task: Task) -> str:
+    """As `json.dumps(task_to_json(task), indent=2)`, in half the time: that encoder is Python's."""
+    fields = (f"  {_json(name)}: {_indented(value)}" for name, value in task_to_json(task).items())
+    return "{\n" + ",\n".join(fields) + "\n}\n"
+
+
+def _indented(value: Json) -> str:
+    if not value or not isinstance(value, dict | list):
+        return _json(value)
+    text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
+    return text.replace("\n", "\n  ")
+
+
+_json: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def _key(found: os.stat_result) -> _Stat:

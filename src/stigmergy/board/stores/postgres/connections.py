@@ -127,7 +127,11 @@ class Listener:
                 return
             with suppress(psycopg.OperationalError):  # then the poll has to do
                 connection = self._connections.open()
-                connection.execute(f'LISTEN "{self._channel}"'.encode())
+                try:
+                    connection.execute(f'LISTEN "{self._channel}"'.encode())
+                except psycopg.OperationalError:
+                    connection.close()
+                    raise
                 self._connection = connection
 
     def wait(self, timeout_s: float) -> bool:

@@ -84,6 +84,9 @@ class PostgresStore:
         try:
             with self._connections.use() as connection:
                 migrate(connection, self._address)
+        except UsageError:
+            self._connections.close()
+            raise
         except psycopg.OperationalError as error:
             self._connections.close()
             raise TransientError(

@@ -27,7 +27,7 @@ from stigmergy.board.stores.sqlite.transaction import (
     SqliteTransaction,
     select_statement,
 )
-from stigmergy.board.stores.watching import wait_for_change
+from stigmergy.board.stores.watching import FileWatch
 from stigmergy.board.task import Event, Task, TaskStatus
 from stigmergy.errors import CorruptError, TransientError, UsageError
 
@@ -74,6 +74,7 @@ class SqliteStore:
         self._clock = clock
         self._mutex = threading.RLock()
         self._pid = os.getpid()
+        self._watch = FileWatch(self._path.parent, names=frozenset({f"{self._path.name}.lock"}))
         self._lanes = LaneTable()
         self._shortcuts = None if plain else SqliteShortcuts(self._shortcut, self._lanes)
         self._changes = 0
@@ -280,13 +281,13 @@ class SqliteStore:
             rows = self._rows("SELECT 1 FROM events WHERE seq > ? LIMIT 1", (after,))
             return bool(rows)
 
-        names = frozenset({f"{self._path.name}.lock"})
-        return wait_for_change(self._path.parent, names=names, timeout_s=timeout_s, ready=ready)
+        return self._watch.wait(timeout_s=timeout_s, ready=ready)
 
     def close(self) -> None:
         """See `Store.close`."""
         if os.getpid() != self._pid:
             return
+        self._watch.close()
         # The last connection to close checkpoints, which must not race a writer's commit.
         with self._mutex, self._lock.held():
             self._db.close()

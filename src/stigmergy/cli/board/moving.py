@@ -1,0 +1,121 @@
+"""`stig board export` and `stig board import`: a whole board as one file, and back."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import IO, Annotated, Final
+
+import typer
+
+from stigmergy.board import open_store
+from stigmergy.board.transfer import export_board, import_board, is_export, read_export
+from stigmergy.cli.board.place import AsJson, BoardUrl, board_url
+from stigmergy.cli.board.reading import source
+from stigmergy.cli.console import plural
+from stigmergy.errors import UsageError
+
+__all__ = ["export", "import_"]
+
+_STDOUT: Final = "-"
+_STDIN: Final = "-"
+
+
+def export(
+    *,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Where to; - for stdout.")],
+    as_json: AsJson = False,
+    board: BoardUrl = None,
+) -> None:
+    """Write the whole board to a file: tasks, rules and journal, as JSON lines.
+
+    The file is a backup, and moves a board from one kind of store to another.
+    Others may go on with the board meanwhile. Only an export is overwritten.
+
+    [bold]Examples[/bold]
+
+      stig board export backup.jsonl
+
+      stig board export - | gzip > backup.jsonl.gz
+    """
+    with closing(open_store(board_url(board))) as store, _destination(file) as out:
+        tasks, events = export_board(store, out.write, now=time.time())
+    if as_json:
+        print(json.dumps({"tasks": tasks, "events": events}, indent=2), file=_talk(file))
+    else:
+        said = f"exported {plural(tasks, 'task')} and {plural(events, 'event')}"
+        print(said, file=_talk(file))
+
+
+def import_(
+    *,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="An export; - for stdin.")],
+    as_json: AsJson = False,
+    board: BoardUrl = None,
+) -> None:
+    """Put an export onto an empty board, which is made if it is not there.
+
+    The file is checked whole first: one that was cut off or changed is refused
+    with the number of its line, and nothing of it is imported.
+
+    [bold]Examples[/bold]
+
+      stig board import backup.jsonl --board restored.db
+
+      zcat backup.jsonl.gz | stig board import - --board tasks/
+    """
+    where = "stdin" if file == _STDIN else file
+    with source(file) as lines:
+        content = read_export(lines, where=where)
+    with closing(open_store(board_url(board, create=True))) as store:
+        import_board(store, content)
+        url = store.url
+    tasks, events = len(content.tasks), len(content.events)
+    if as_json:
+        print(json.dumps({"tasks": tasks, "events": events, "board": url}, indent=2))
+    else:
+        typer.echo(f"imported {plural(tasks, 'task')} and {plural(events, 'event')}")
+
+
+def _talk(file: str) -> IO[str]:
+    """Where to say what was done: not where the export goes."""
+    return sys.stderr if file == _STDOUT else sys.stdout
+
+
+@contextmanager
+def _destination(name: str) -> Generator[IO[bytes]]:
+    """A file that is there when all is written, and else as it was.
+
+    Raises:
+        UsageError: it cannot be written, or holds something else than an export.
+    """
+    if name == _STDOUT:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    path = Path(name)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        if path.exists() and not _may_be_replaced(path):
+            raise UsageError(f"{name} is there and is no export: it is not overwritten")
+        with draft.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        raise UsageError(f"{name}: cannot be written: {error.strerror or error}") from None
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _may_be_replaced(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return is_export(file.readline(200))

@@ -1,0 +1,234 @@
+"""`stig board retry`, `cancel`, `pause` and `resume`: tasks by name, by a filter, by their type."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Final
+
+import typer
+
+from stigmergy.board import Query, TaskBoard, TaskStatus
+from stigmergy.cli.board.picking import ErrorHas, Parent, Types, pick
+from stigmergy.cli.board.place import AsJson, BoardUrl, open_board
+from stigmergy.cli.console import clean, plural
+from stigmergy.errors import UsageError
+
+__all__ = ["cancel", "pause", "resume", "retry"]
+
+_UNFINISHED: Final = (TaskStatus.PENDING, TaskStatus.CLAIMED, TaskStatus.IN_PROGRESS)
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="The tasks.")]
+
+
+def retry(
+    *,
+    task_ids: Ids = None,
+    failed: Annotated[bool, typer.Option("--failed", help="All that failed.")] = False,
+    cancelled: Annotated[
+        bool, typer.Option("--cancelled", help="All that were cancelled.")
+    ] = False,
+    types: Types = None,
+    parent: Parent = None,
+    error: ErrorHas = None,
+    as_json: AsJson = False,
+    board: BoardUrl = None,
+) -> None:
+    """Begin failed or cancelled tasks anew, with those that failed because of them.
+
+    [bold]Examples[/bold]
+
+      stig board retry resize-1
+
+      stig board retry --failed --type resize --error 'timed out'
+    """
+    statuses = [TaskStatus.FAILED] * failed + [TaskStatus.CANCELLED] * cancelled
+    _check_choice(task_ids, statuses, [types, parent, error], options="--failed or --cancelled")
+    with open_board(board) as opened:
+        if task_ids:
+            done, refused = _retry_named(opened, task_ids)
+            left: list[str] = []
+        else:
+            query = Query(
+                statuses=frozenset(statuses),
+                task_types=frozenset(types) if types else None,
+                parent_id=parent,
+            )
+            before = pick(opened, statuses=statuses, types=types, parent=parent, error=error)
+            opened.retry_all(query, error=error or "")
+            left = [t.task_id for t in before if _is_dead(_stands(opened, t.task_id))]
+            done = [t.task_id for t in before if t.task_id not in set(left)]
+            refused = {}
+    _say("retried", done, refused, left=left, as_json=as_json)
+
+
+def cancel(
+    *,
+    task_ids: Ids = None,
+    pending: Annotated[
+        bool, typer.Option("--pending", help="All that nobody is working on.")
+    ] = False,
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="All, also those that agents hold.")
+    ] = False,
+    types: Types = None,
+    parent: Parent = None,
+    error: ErrorHas = None,
+    reason: Annotated[str, typer.Option(help="For the journal.")] = "by the user",
+    as_json: AsJson = False,
+    board: BoardUrl = None,
+) -> None:
+    """Stop tasks that are not finished. Those that depend on them fail, and say so.
+
+    Agents that hold one are refused when they report or renew.
+
+    [bold]Examples[/bold]
+
+      stig board cancel resize-1 resize-2
+
+      stig board cancel --pending --type resize --reason 'not needed any more'
+    """
+    statuses = list(_UNFINISHED) if unfinished else [TaskStatus.PENDING] * pending
+    _check_choice(task_ids, statuses, [types, parent, error], options="--pending or --unfinished")
+    with open_board(board) as opened:
+        if task_ids:
+            done, refused = _each(task_ids, lambda name: opened.cancel(name, reason=reason))
+        elif error is None:
+            query = Query(
+                statuses=frozenset(statuses),
+                task_types=frozenset(types) if types else None,
+                parent_id=parent,
+            )
+            done = [task.task_id for task in opened.cancel_all(query, reason=reason)]
+            refused = {}
+        else:
+            found = pick(opened, statuses=statuses, types=types, parent=parent, error=error)
+            # Cancelling one fails those that depend on it, which may be among those found.
+            done, refused = _each(
+                (task.task_id for task in found),
+                lambda name: opened.cancel(name, reason=reason),
+                skip=lambda name: _stands(opened, name) not in statuses,
+            )
+    _say("cancelled", done, refused, as_json=as_json)
+
+
+def pause(
+    *,
+    task_type: Annotated[str, typer.Argument(metavar="TYPE", help="The type.")],
+    as_json: AsJson = False,
+    board: BoardUrl = None,
+) -> None:
+    """Let no task of a type be taken until `resume`. What agents hold goes on.
+
+    [bold]Example[/bold]
+
+      stig board pause resize
+    """
+    with open_board(board) as opened:
+        opened.pause(task_type)
+        held = len(
+            opened.list_all(statuses=_UNFINISHED[1:], task_types=[task_type]),
+        )
+    if as_json:
+        print(json.dumps({"paused": task_type, "held": held}, indent=2))
+    else:
+        goes_on = f"; {plural(held, 'task')} held by agents go on" if held else ""
+        typer.echo(f"paused {clean(task_type)}{goes_on}")
+
+
+def resume(
+    *,
+    task_type: Annotated[str, typer.Argument(metavar="TYPE", help="The type.")],
+    as_json: AsJson = False,
+    board: BoardUrl = None,
+) -> None:
+    """Let tasks of a paused type be taken again.
+
+    [bold]Example[/bold]
+
+      stig board resume resize
+    """
+    with open_board(board) as opened:
+        opened.resume(task_type)
+    if as_json:
+        print(json.dumps({"resumed": task_type}, indent=2))
+    else:
+        typer.echo(f"resumed {clean(task_type)}")
+
+
+def _check_choice(
+    task_ids: Sequence[str] | None,
+    statuses: Sequence[TaskStatus],
+    filters: Iterable[object],
+    *,
+    options: str,
+) -> None:
+    if task_ids and (statuses or any(filters)):
+        raise UsageError(f"name tasks, or pick them with {options}, not both")
+    if not task_ids and not statuses:
+        raise UsageError(f"name a task, or pick tasks with {options}")
+
+
+def _each(
+    names: Iterable[str],
+    act: Callable[[str], object],
+    *,
+    skip: Callable[[str], bool] | None = None,
+) -> tuple[list[str], dict[str, str]]:
+    """Those for which it went well, and why it did not for the others."""
+    done: list[str] = []
+    refused: dict[str, str] = {}
+    for name in dict.fromkeys(names):
+        if skip is not None and skip(name):
+            continue
+        try:
+            act(name)
+        except UsageError as error:
+            refused[name] = str(error)
+        else:
+            done.append(name)
+    return done, refused
+
+
+def _retry_named(board: TaskBoard, names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Retry what can be, in an order that goes: needed tasks before those that need them."""
+    dead = [name for name in dict.fromkeys(names) if _is_dead(_stands(board, name))]
+    _, refused = _each((name for name in names if name not in set(dead)), board.retry)
+    left = dead
+    while left:
+        # One that failed because of another came back with it.
+        _, again = _each(left, board.retry, skip=lambda name: not _is_dead(_stands(board, name)))
+        if len(again) == len(left):
+            refused |= again
+            break
+        left = list(again)
+    return [name for name in dead if name not in refused], refused
+
+
+def _stands(board: TaskBoard, name: str) -> TaskStatus | None:
+    task = board.get(name)
+    return None if task is None else task.status
+
+
+def _is_dead(status: TaskStatus | None) -> bool:
+    return status in (TaskStatus.FAILED, TaskStatus.CANCELLED)
+
+
+def _say(
+    word: str,
+    done: Sequence[str],
+    refused: dict[str, str],
+    *,
+    left: Sequence[str] = (),
+    as_json: bool,
+) -> None:
+    """Tell what was done; what was refused makes the command fail, what was `left` does not."""
+    if as_json:
+        told = {word: list(done), "refused": refused, "left": list(left)}
+        print(json.dumps(told, indent=2))
+    elif done or not refused:
+        typer.echo(f"{word} {plural(len(done), 'task')}")
+        if left:
+            why = "what they depend on failed or was cancelled: retry that"
+            typer.echo(f"{plural(len(left), 'task')} stay as they were: {why}")
+    if refused:
+        raise UsageError("\n".join(refused.values()))
