@@ -20,14 +20,21 @@ NEEDS = {
     "power cut": pytest.mark.needs_strace,
     "bad network": pytest.mark.needs_network,
 }
-ALL_ROWS = [(fault.name, store) for fault in FAULTS for store in fault.stores]
 
 
-def marked(fault: str, store: str) -> object:
-    marks = [NEEDS[fault]] if fault in NEEDS else []
-    if store == "postgres":
-        marks.append(pytest.mark.needs_postgres)
-    return pytest.param(fault, store, marks=marks, id=f"{fault}-{store}")
+def rows(*, on_server: bool) -> list[object]:
+    """Each fault and store, with the marks of what it needs."""
+    return [
+        pytest.param(
+            fault.name,
+            store,
+            marks=[NEEDS[fault.name]] if fault.name in NEEDS else [],
+            id=f"{fault.name}-{store}",
+        )
+        for fault in FAULTS
+        for store in fault.stores
+        if (store == "postgres") == on_server
+    ]
 
 
 @pytest.fixture
@@ -38,17 +45,28 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-@pytest.mark.parametrize(("fault", "store"), [marked(*row) for row in ALL_ROWS])
-def test_a_fault_breaks_no_promise(
-    fault: str, store: str, folder: Path, rng: random.Random, request: pytest.FixtureRequest
-) -> None:
+def run(fault: str, store: str, *, server: str, folder: Path, rng: random.Random) -> None:
     seed = str(rng.randrange(10**6))
     print(f"seed {seed}")
-    server = request.getfixturevalue("postgres_url") if store == "postgres" else ""
     row = find(fault).run(Setting(store=store, server=server, folder=folder, seed=seed, short=True))
     print(row)
     assert [str(violation) for violation in row.violations] == []
     assert row.injected > 0
+
+
+@pytest.mark.parametrize(("fault", "store"), rows(on_server=False))
+def test_a_fault_breaks_no_promise(
+    fault: str, store: str, folder: Path, rng: random.Random
+) -> None:
+    run(fault, store, server="", folder=folder, rng=rng)
+
+
+@pytest.mark.needs_postgres
+@pytest.mark.parametrize(("fault", "store"), rows(on_server=True))
+def test_a_fault_breaks_no_promise_on_a_server(
+    fault: str, store: str, folder: Path, rng: random.Random, postgres_url: str
+) -> None:
+    run(fault, store, server=postgres_url, folder=folder, rng=rng)
 
 
 def test_every_part_of_the_machine_that_a_fault_needs_is_marked() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
+from stigmergy.testing.faults.answers import lost_answers
 from stigmergy.testing.faults.clocks import faked_clocks, faketime_missing, passed_clocks
 from stigmergy.testing.faults.crowds import crowd, newcomers
 from stigmergy.testing.faults.damage import damaged_database, damaged_files, damaged_log
@@ -55,6 +56,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     Fault(name="power cut", stores=_LOCAL, run=power_cuts, missing=strace_missing),
     Fault(name="server restarted", stores=_SERVER, run=restarted_server),
     Fault(name="connections cut", stores=_SERVER, run=cut_connections),
+    Fault(name="connection lost at every message", stores=_SERVER, run=lost_answers),
     Fault(name="bad network", stores=_SERVER, run=bad_network, missing=wire_missing),
 )
 

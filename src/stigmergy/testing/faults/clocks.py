@@ -36,8 +36,13 @@ def passed_clocks(setting: Setting) -> Row:
 
 
 def faked_clocks(setting: Setting) -> Row:
-    """Each agent runs under libfaketime, which lies to the whole process."""
+    """The clocks of machines, as libfaketime shows them to whole processes.
+
+    Processes on one machine have one clock, and those on a database server one each.
+    """
     files = _clock_files(setting.folder, _as_faketime)
+    if setting.store != "postgres":
+        files = files[:1]
     with ExitStack() as stack:
         servers = [
             stack.enter_context(ForkServer(environment=_faketime_environment(file)))
@@ -101,8 +106,8 @@ def _jump_about(
     with Crew(plan, servers) as crew:
         for _ in range(jumps):
             crew.roles[0].child.has_ended(timeout_s=rng.uniform(0.0, 0.08))
-            _set(rng.choice(files[1:]), write(rng.choice(_JUMPS_S)))
-        for file in files[1:]:
+            _set(rng.choice(files[1:] or files), write(rng.choice(_JUMPS_S)))
+        for file in files:
             _set(file, write(0))
         # What was leased or put off by a clock that ran ahead would be free in a day.
         crew.end_posting()

@@ -50,8 +50,11 @@ def damaged_files(setting: Setting) -> Row:
     """Task files, the journal, its archive and its notes, one at a time."""
     return _damage_over_and_over(
         setting,
-        victims=lambda home: [p for p in home.rglob("*") if p.is_file() and p.name != "lock"],
-        rounds=100 if setting.short else 3000,
+        victims=lambda home: [
+            sorted(home.rglob(pattern))
+            for pattern in ("*.json", "journal.jsonl", "journal.jsonl", "0*.jsonl", "progress")
+        ],
+        rounds=60 if setting.short else 3000,
     )
 
 
@@ -59,8 +62,8 @@ def damaged_database(setting: Setting) -> Row:
     """A page of a database that was closed in order."""
     return _damage_over_and_over(
         setting,
-        victims=lambda home: [home / "board.db"],
-        rounds=150 if setting.short else 3000,
+        victims=lambda home: [[home / "board.db"]],
+        rounds=60 if setting.short else 3000,
     )
 
 
@@ -68,14 +71,15 @@ def damaged_log(setting: Setting) -> Row:
     """The write-ahead log of a database whose processes were killed."""
     return _damage_over_and_over(
         setting,
-        victims=lambda home: [home / "board.db-wal"],
-        rounds=100 if setting.short else 2000,
+        victims=lambda home: [[home / "board.db-wal"]],
+        rounds=60 if setting.short else 2000,
     )
 
 
 def _damage_over_and_over(
-    setting: Setting, *, victims: Callable[[Path], list[Path]], rounds: int
+    setting: Setting, *, victims: Callable[[Path], list[list[Path]]], rounds: int
 ) -> Row:
+    """`victims` gives kinds of files, which are equally likely."""
     rng = setting.rng
     home = setting.folder / "home"
     counts = Counter[str]()
@@ -89,7 +93,7 @@ def _damage_over_and_over(
         for number in range(rounds):
             place = setting.folder / f"round{number}"
             shutil.copytree(home, place)
-            damage = _damage(rng, rng.choice(sorted(victims(place))))
+            damage = _damage(rng, rng.choice(rng.choice(victims(place))))
             told = server.call(look, url=str(place / name))
             outcome, fault = _judge(before, told)
             counts[outcome] += 1

@@ -42,7 +42,7 @@ def bad_network(setting: Setting) -> Row:
         folder=str(setting.folder),
         seed=setting.seed,
         rounds=1 if setting.short else 10,
-        seconds=1.5 if setting.short else 6.0,
+        seconds=1.0 if setting.short else 6.0,
     )
     violations = [Violation(**violation) for violation in told["violations"]]
     return Row(injected=told["injected"], violations=violations, notes=told["notes"])

@@ -47,7 +47,7 @@ def power_cuts(setting: Setting) -> Row:
     acknowledged = _acknowledged(ops, str(setting.folder / "acks"))
     ops = [op for op in ops if op.path.startswith(str(root))]
     cuts = list(range(len(ops) + 1))
-    chosen = rng.sample(cuts, 150) if setting.short else cuts * 4
+    chosen = rng.sample(cuts, 100) if setting.short else cuts * 4
     violations: list[Violation] = []
     with ForkServer() as server:
         for number, cut in enumerate(chosen):

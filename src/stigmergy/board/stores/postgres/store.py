@@ -88,11 +88,15 @@ class PostgresStore:
             self._connections.close()
             raise
         except psycopg.OperationalError as error:
+            self._connections.close()
             raise TransientError(
                 f"the board {self.url} cannot be reached: {str(error).strip()}. Is the server "
                 "running, and are name, user and database right? A password may stand in "
                 "PGPASSWORD or ~/.pgpass"
             ) from error
+        except BaseException:
+            self._connections.close()
+            raise
 
     @property
     def url(self) -> str:
