@@ -78,6 +78,8 @@ class LaneTable:
     def __init__(self) -> None:
         self._lanes: dict[int, Lane] = {}
         self._accepted: dict[Match, list[int]] = {}
+        self._may_go = False
+        """One was added since the last rollback, so a rollback may take it back."""
 
     def accepted(self, db: sqlite3.Connection, match: Match) -> list[int]:
         """The lanes whose tasks such an agent may take."""
@@ -106,13 +108,19 @@ class LaneTable:
         values = kind, json.dumps(requires), key or ""
         found = db.execute(_FIND_LANE, values).fetchone()
         if found is None:
+            self._may_go = True
             found = db.execute(_ADD_LANE, values).fetchone()
         return int(found[0])
 
     def forget(self) -> None:
-        """After a rollback: the lanes that it took back may come again as others."""
-        self._lanes.clear()
-        self._accepted.clear()
+        """After a rollback: the lanes that it took back may come again as others.
+
+        Most take back none (a short cut that declines rolls back), and reading them all is slow.
+        """
+        if self._may_go:
+            self._may_go = False
+            self._lanes.clear()
+            self._accepted.clear()
 
     def _read(self, db: sqlite3.Connection, known: int) -> None:
         for lane, kind, requires, key in db.execute("SELECT * FROM lanes WHERE lane > ?", (known,)):
