@@ -135,6 +135,8 @@ class SqliteTransaction:
         self._db = db
         self._lanes = lanes
         self._now = now
+        self._restored = 0
+        """The highest `seq` that this transaction restored."""
 
     @property
     def now(self) -> float:
@@ -189,13 +191,15 @@ class SqliteTransaction:
         """See `Transaction.restore`."""
         (last,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
         rows: list[tuple[Any, ...]] = []
+        is_in_use = last != self._restored
         for event in events:
-            if event.seq <= last:
+            if event.seq <= last or is_in_use:
                 raise UsageError("events are restored in their order, into an empty journal")
             last = event.seq
             data = encode_json(event.data, what=f"the data of event {event.seq}")
             rows.append((event.seq, event.at, event.kind, event.task_id, event.agent_id, data))
         self._db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", rows)
+        self._restored = last
 
     def forget_events(self, *, before: float) -> int:
         """See `Transaction.forget_events`."""
