@@ -15,7 +15,7 @@ from stigmergy.board.stores.memory import MemoryStore
 from stigmergy.board.stores.postgres import PostgresStore
 from stigmergy.board.stores.sqlite import SqliteStore
 from stigmergy.errors import UsageError
-from stigmergy.testing.stores import SharedStoreContract, StoreContract
+from stigmergy.testing.stores import SharedStoreContract, ShortcutsContract, StoreContract
 
 
 class TestMemoryStore(StoreContract):
@@ -43,6 +43,19 @@ class TestPostgresStore(SharedStoreContract):
         return lambda clock: PostgresStore(postgres_url, clock=clock)
 
 
+class TestSqliteShortcuts(ShortcutsContract):
+    @pytest.fixture
+    def make_store(self, tmp_path: Path) -> Callable[[Clock], Store]:
+        return lambda clock: SqliteStore(tmp_path / "board.db", clock=clock)
+
+
+@pytest.mark.needs_postgres
+class TestPostgresShortcuts(ShortcutsContract):
+    @pytest.fixture
+    def make_store(self, postgres_url: str) -> Callable[[Clock], Store]:
+        return lambda clock: PostgresStore(postgres_url, clock=clock)
+
+
 PARTS = {
     "byhand",
     "filestransaction",
@@ -65,6 +78,17 @@ def test_every_store_module_has_its_contract_run() -> None:
     }
     modules = {module.name for module in pkgutil.iter_modules(stigmergy.board.stores.__path__)}
     assert modules - PARTS == covered.keys()
+
+
+def test_stores_without_short_cuts_say_so_and_the_others_have_their_contract_run(
+    tmp_path: Path,
+) -> None:
+    covered = {SqliteStore: TestSqliteShortcuts, PostgresStore: TestPostgresShortcuts}
+    for url in ("memory:", tmp_path / "tasks"):
+        store = open_store(url)
+        assert store.shortcuts is None
+        store.close()
+    assert {kind for kind in covered if hasattr(kind, "shortcuts")} == covered.keys()
 
 
 @pytest.mark.parametrize(

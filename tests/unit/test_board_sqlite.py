@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stigmergy.board import Task, TaskBoard
+from stigmergy.board import Match, Task, TaskBoard
 from stigmergy.board.stores.sqlite import SqliteStore
 from stigmergy.board.stores.sqlite.migrations import SCHEMA_VERSION
 from stigmergy.errors import UsageError
@@ -48,3 +48,22 @@ def test_a_board_that_a_newer_version_took_over_is_written_no_more(tmp_path: Pat
         assert [task.task_id for task in board.list_all()] == ["a"]
     with pytest.raises(UsageError, match="use a newer one"):
         TaskBoard(path)
+
+
+def test_a_lane_that_was_rolled_back_is_not_taken_for_the_one_that_gets_its_number(
+    tmp_path: Path,
+) -> None:
+    store = SqliteStore(tmp_path / "b.db", clock=time.time, plain=True)
+
+    def look_and_fail() -> None:
+        with store.transaction() as tx:
+            tx.put(Task(task_type="a", task_id="lost"))
+            assert len(tx.ready(Match(task_types=frozenset({"a"})), limit=9)) == 1
+            raise ZeroDivisionError
+
+    with TaskBoard(store=store) as board:
+        with pytest.raises(ZeroDivisionError):
+            look_and_fail()
+        board.post(Task(task_type="b", task_id="kept"))
+        assert board.claim("ann", task_types=["a"]) is None
+        assert board.claim("ann", task_types=["b"]) is not None

@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Collection
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from stigmergy.board.folders import make_folder, sync_folder
 from stigmergy.board.task import Json, JsonObject
@@ -23,7 +23,9 @@ from stigmergy.errors import CorruptError, TransientError
 __all__ = ["BlobFolder", "is_reference", "is_well_named", "reference_name"]
 
 _KEY: Final = "$blob"
-_NAME: Final = re.compile(r"sha256-[0-9a-f]{64}")
+_PREFIX: Final = "sha256-"
+_NAME: Final = re.compile(_PREFIX + "[0-9a-f]{64}")
+_DRAFT: Final = ".draft-"
 
 
 def is_reference(value: Json) -> bool:
@@ -61,7 +63,7 @@ class BlobFolder:
             TransientError: it could not be written.
         """
         content = text.encode()
-        name = f"sha256-{hashlib.sha256(content).hexdigest()}"
+        name = _name(content)
         path = self._path(name)
         try:
             if not path.exists():
@@ -89,30 +91,36 @@ class BlobFolder:
             raise CorruptError(
                 f"the blob {path} cannot be read: {error}", where=str(path)
             ) from error
-        if f"sha256-{hashlib.sha256(content).hexdigest()}" != name:
+        if _name(content) != name:
             raise CorruptError(f"the blob {path} is damaged: its SHA-256 differs", where=str(path))
-        return json.loads(content)
+        try:
+            value = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise CorruptError(f"the blob {path} is no JSON: {error}", where=str(path)) from error
+        if not isinstance(value, dict):
+            raise CorruptError(f"the blob {path} holds no JSON object", where=str(path))
+        return cast("JsonObject", value)
 
     def sweep(self, keep: Collection[str], *, older_than_s: float = 24 * 3600.0) -> int:
-        """Remove files that are not in `keep`; how many.
+        """Remove files that are not in `keep`, and what dead writers left half written; how many.
 
         Young ones stay: their rows may not be written yet.
         """
         if not self.path.is_dir():
             return 0
-        removed = 0
-        for path in self.path.glob("*/sha256-*"):
-            if path.name not in keep and time.time() - path.stat().st_mtime > older_than_s:
-                path.unlink(missing_ok=True)
-                removed += 1
-        return removed
+        youngest = time.time() - older_than_s
+        return sum(
+            _remove_if_older(path, than=youngest)
+            for path in list(self.path.glob("*/*"))
+            if path.name not in keep and path.name.startswith((_PREFIX, _DRAFT))
+        )
 
     def _path(self, name: str) -> Path:
         return self.path / name[7:9] / name
 
     def _write(self, path: Path, content: bytes) -> None:
         make_folder(path.parent)
-        fd, draft = tempfile.mkstemp(prefix=".", dir=path.parent)
+        fd, draft = tempfile.mkstemp(prefix=_DRAFT, dir=path.parent)
         try:
             with os.fdopen(fd, "wb") as file:
                 file.write(content)
@@ -123,3 +131,17 @@ class BlobFolder:
             Path(draft).unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+
+
+def _name(content: bytes) -> str:
+    return f"{_PREFIX}{hashlib.sha256(content).hexdigest()}"
+
+
+def _remove_if_older(path: Path, *, than: float) -> bool:
+    try:
+        if path.stat().st_mtime >= than:
+            return False
+        path.unlink()
+    except FileNotFoundError:  # another one sweeps too
+        return False
+    return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -199,19 +200,25 @@ class TaskBoard(Steering):
         ]
 
     def _exchange(self, order: Exchange) -> Exchanged:
-        watch = self._clock_watch if order.limit else None
-        clock_is_set = watch is not None and watch.may_have_jumped()
+        watch = self._watch_if_jumped() if order.limit else None
         shortcuts = self._store.shortcuts
-        if shortcuts is not None and not clock_is_set:
+        if shortcuts is not None and watch is None:
             done = shortcuts.exchange(order)
             if done is not None:
                 return done
-        with self._store.transaction() as tx:
-            if watch is not None and clock_is_set:
-                watch.settle(tx)
+        with self._transaction(watch) as tx:
             if not order.limit:
                 return exchange(tx, order, Rules())
             return exchange(tx, order, self._tend(tx))
+
+    def _transaction(self, watch: ClockWatch | None) -> AbstractContextManager[Transaction]:
+        transaction = self._store.transaction()
+        return transaction if watch is None else watch.settling(transaction)
+
+    def _watch_if_jumped(self) -> ClockWatch | None:
+        """The clock watch, if it has something to do."""
+        watch = self._clock_watch
+        return watch if watch is not None and watch.may_have_jumped() else None
 
     def _tend(self, tx: Transaction) -> Rules:
         """What comes before a claim: expired leases, due schedules. The rules as they stand."""
@@ -222,9 +229,8 @@ class TaskBoard(Steering):
 
     def reap(self) -> int:
         """Return tasks with expired leases to the board; how many. Every claim does it too."""
-        with self._store.transaction() as tx:
-            if self._clock_watch is not None and self._clock_watch.may_have_jumped():
-                self._clock_watch.settle(tx)
+        watch = self._watch_if_jumped()
+        with self._transaction(watch) as tx:
             return reap(tx, self._backoff)
 
     # Reporting, with the lease ---------------------------------------------------------------
@@ -262,12 +268,14 @@ class TaskBoard(Steering):
         start: bool,
         progress: JsonObject | None = None,
     ) -> Task:
+        # A deadline by the clock as it was set would be moved along with the older ones.
+        watch = None if lease_s is None else self._watch_if_jumped()
         shortcuts = self._store.shortcuts
-        if shortcuts is not None:
+        if shortcuts is not None and watch is None:
             task = shortcuts.extend(lease, lease_s=lease_s, start=start, progress=progress)
             if task is not None:
                 return task
-        with self._store.transaction() as tx:
+        with self._transaction(watch) as tx:
             before = task = existing(tx, lease.task_id)
             if lease_s is not None:
                 task = lifecycle.renew(task, lease, now=tx.now, lease_s=lease_s)

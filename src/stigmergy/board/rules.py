@@ -81,7 +81,7 @@ class Limit:
             full |= {group for group, number in counts.items() if number >= self.at_once}
         if self.rate is not None and self.per_s is not None:
             latest = now + self.per_s * (self.rate - 1) / self.rate + _SLACK_S
-            full |= {group for group, until in self.spent.items() if until > latest}
+            full |= {group for group in self.spent if self._until(group, now) > latest}
         return {(self.task_type, group or None) for group in full}
 
     def after_claim(self, task: Task, now: float) -> Self:
@@ -89,9 +89,16 @@ class Limit:
         group = self.group(task)
         if self.rate is None or self.per_s is None or group is None:
             return self
-        spent = {key: until for key, until in self.spent.items() if until > now}
-        spent[group] = max(self.spent.get(group, now), now) + self.per_s / self.rate
+        spent = {key: until for key in self.spent if (until := self._until(key, now)) > now}
+        spent[group] = self._until(group, now) + self.per_s / self.rate
         return replace(self, spent=spent)
+
+    def _until(self, group: str, now: float) -> float:
+        """When the rate will be as if unused."""
+        until = self.spent.get(group, now)
+        # Claims never spend more than per_s ahead: if it is further off, the clock was set back.
+        is_possible = until <= now + (self.per_s or 0.0) + 2 * _SLACK_S
+        return max(until, now) if is_possible else now
 
     def rule(self) -> Rule:
         """As the store keeps it."""
@@ -136,6 +143,11 @@ class Schedule:
             raise UsageError(f"the schedule {self.name!r}: every_s is {self.every_s}: 1 or more")
         if self.overlap not in ("skip", "allow"):
             raise UsageError(f"the schedule {self.name!r}: overlap is 'skip' or 'allow'")
+        if self.next_at is not None and not math.isfinite(self.next_at):
+            raise UsageError(f"the schedule {self.name!r}: next_at is {self.next_at}: take a time")
+        if self.task.depends_on:
+            # What is not on the board any more when it is due would fail every claim.
+            raise UsageError(f"the schedule {self.name!r}: its task cannot depend on others")
         self.following(0.0)  # refuses what cannot be counted
 
     def following(self, now: float) -> float:
@@ -148,7 +160,9 @@ class Schedule:
 
         try:
             zone = _zone(self.zone)
-            return next(CronSim(self.cron or "", datetime.fromtimestamp(now, zone))).timestamp()
+            times = CronSim(self.cron or "", datetime.fromtimestamp(now, zone))
+            # While an hour comes again, in autumn, the first may be that of the hour before.
+            return next(at for time in times if (at := time.timestamp()) > now)
         except (CronSimError, StopIteration) as error:
             raise UsageError(
                 f"the schedule {self.name!r}: cron is {self.cron!r}: {error or 'never due'}; "

@@ -12,7 +12,7 @@ from typing import Final
 
 from stigmergy.board import lifecycle
 from stigmergy.board.aftermath import DEAD, existing, revive, settle
-from stigmergy.board.blobs import BlobFolder, is_reference, reference_name
+from stigmergy.board.blobs import BlobFolder, is_reference, is_well_named, reference_name
 from stigmergy.board.intake import (
     Intake,
     Limits,
@@ -24,8 +24,8 @@ from stigmergy.board.intake import (
 from stigmergy.board.looking import BoardView
 from stigmergy.board.rules import FAIR, Limit, Retention, Schedule, pause_rule
 from stigmergy.board.store import Query, Store
-from stigmergy.board.task import JsonObject, Task, TaskStatus
-from stigmergy.board.upkeep import Pruned, prune
+from stigmergy.board.task import JsonObject, Task, TaskStatus, encode_json
+from stigmergy.board.upkeep import Pruned, before, prune
 from stigmergy.errors import NotFoundError, UsageError
 
 __all__ = ["Steering"]
@@ -110,6 +110,7 @@ class Steering(BoardView):
 
     def pause(self, task_type: str) -> None:
         """Let no task of the type be claimed until `resume`. What is held goes on. Idempotent."""
+        encode_json(task_type, what=f"the task type {task_type!r}")
         with self._store.transaction() as tx:
             tx.put_rule(pause_rule(task_type))
             tx.append("paused", data={"task_type": task_type})
@@ -122,6 +123,7 @@ class Steering(BoardView):
 
     def limit(self, limit: Limit) -> None:
         """Keep to a limit from now on; one of the same name is replaced."""
+        encode_json(limit.name, what=f"the name {limit.name!r}")
         with self._store.transaction() as tx:
             tx.put_rule(limit.rule())
             tx.append("limited", data={"name": limit.name})
@@ -143,9 +145,9 @@ class Steering(BoardView):
             UsageError: its task could not be posted.
         """
         with self._store.transaction() as tx:
-            next_at = schedule.next_at
-            planned = replace(schedule, next_at=next_at or schedule.following(tx.now))
-            task = planned.due_task(at=planned.next_at or 0.0)
+            first_at = schedule.following(tx.now) if schedule.next_at is None else schedule.next_at
+            planned = replace(schedule, next_at=first_at)
+            task = planned.due_task(at=first_at)
             (checked,) = check_batch([task], self._intake).values()
             planned = replace(planned, task=replace(schedule.task, payload=checked.payload))
             tx.put_rule(planned.rule())
@@ -201,7 +203,7 @@ class Steering(BoardView):
         """Drop finished tasks and events older than that, and files that nothing refers to.
 
         Args:
-            older_than_s: since they finished, in seconds; 0 is all.
+            older_than_s: since they finished, in seconds; 0 is all, whatever the clock says.
             statuses: of which statuses; unfinished ones are never dropped.
             limit: no more tasks than this.
         """
@@ -216,7 +218,7 @@ class Steering(BoardView):
             if len(dropped) < size:
                 break
         with self._store.transaction() as tx:
-            events = tx.forget_events(before=tx.now - older_than_s)
+            events = tx.forget_events(before=before(tx, older_than_s))
         return Pruned(tasks=tasks, events=events, blobs=self._sweep_blobs())
 
     def _sweep_blobs(self) -> int:
@@ -224,5 +226,9 @@ class Steering(BoardView):
             return 0
         values = (v for task in self._store.select(Query()) for v in (task.payload, task.result))
         schedules = (schedule.task.payload for schedule in self.rules().schedules)
-        kept = {reference_name(v) for v in (*values, *schedules) if v and is_reference(v)}
+        kept = {
+            reference_name(value)
+            for value in (*values, *schedules)
+            if value and is_reference(value) and is_well_named(value)
+        }
         return self._blobs.sweep(kept)

@@ -5,6 +5,7 @@ Within the transaction of a claim, and bounded, so that no claim pays for a long
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -14,10 +15,12 @@ from stigmergy.board.rules import Retention, Rules, Schedule
 from stigmergy.board.store import Query, Transaction
 from stigmergy.board.task import Task, TaskStatus
 
-__all__ = ["PRUNED_AT_ONCE", "Pruned", "prune", "tend"]
+__all__ = ["PRUNED_AT_ONCE", "Pruned", "before", "prune", "tend"]
 
 PRUNED_AT_ONCE: Final = 500
 _RETENTION_EVERY_S: Final = 60.0
+_RETENTION_SOON_S: Final = 1.0
+"""When there was more than one claim may drop."""
 _OPEN: Final = frozenset({TaskStatus.PENDING, TaskStatus.CLAIMED, TaskStatus.IN_PROGRESS})
 
 
@@ -37,8 +40,8 @@ def tend(tx: Transaction, rules: Rules) -> None:
             _fire(tx, schedule, schedule.next_at, fair=rules.is_fair)
     due_at = rules.retention_due_at
     if rules.retention is not None and due_at is not None and due_at <= tx.now:
-        _retain(tx, rules.retention)
-        tx.put_rule(rules.retention.rule(next_at=tx.now + _RETENTION_EVERY_S))
+        pause_s = _RETENTION_EVERY_S if _retain(tx, rules.retention) else _RETENTION_SOON_S
+        tx.put_rule(rules.retention.rule(next_at=tx.now + pause_s))
 
 
 def _fire(tx: Transaction, schedule: Schedule, due_at: float, *, fair: bool) -> None:
@@ -48,16 +51,25 @@ def _fire(tx: Transaction, schedule: Schedule, due_at: float, *, fair: bool) -> 
     tx.put_rule(replace(schedule, next_at=schedule.following(tx.now)).rule())
 
 
-def _retain(tx: Transaction, retention: Retention) -> None:
+def _retain(tx: Transaction, retention: Retention) -> bool:
+    """Whether that was all."""
+    is_all = True
     for status, seconds in (
         (TaskStatus.COMPLETED, retention.completed_s),
         (TaskStatus.FAILED, retention.failed_s),
         (TaskStatus.CANCELLED, retention.cancelled_s),
     ):
         if seconds is not None:
-            prune(tx, [status], older_than_s=seconds, limit=PRUNED_AT_ONCE)
+            dropped = prune(tx, [status], older_than_s=seconds, limit=PRUNED_AT_ONCE)
+            is_all = is_all and len(dropped) < PRUNED_AT_ONCE
     if retention.events_s is not None:
-        tx.forget_events(before=tx.now - retention.events_s)
+        tx.forget_events(before=before(tx, retention.events_s))
+    return is_all
+
+
+def before(tx: Transaction, age_s: float) -> float:
+    """The time before which things are of that age; all are of the age 0."""
+    return tx.now - age_s if age_s else math.inf
 
 
 def prune(
@@ -65,7 +77,7 @@ def prune(
 ) -> list[Task]:
     """Drop finished tasks; those dropped. Nothing waits for such a task any more."""
     wanted = frozenset(statuses) - _OPEN
-    old = tx.select(Query(statuses=wanted, finished_before=tx.now - older_than_s, limit=limit))
+    old = tx.select(Query(statuses=wanted, finished_before=before(tx, older_than_s), limit=limit))
     for task in old:
         tx.forget(task.task_id)
     if old:

@@ -94,7 +94,7 @@ class SwarmAgent:
         try:
             self._board.start(task)
             with Heartbeat(self._board) as heart, heart.holding(task, lease_s=self._lease_s):
-                result, error = _attempt(handler, self._loaded(task))
+                result, error = self._attempt(handler, task)
             return self._report(task, result, error)
         except LostLeaseError:
             return self._board.get(task.task_id) or task
@@ -152,7 +152,7 @@ class SwarmAgent:
                 return patient(lambda: self.execute_task(task)).status is _COMPLETED, None
             patient(lambda: self._board.start(task))
             with Heartbeat(self._board) as heart, heart.holding(task, lease_s=self._lease_s):
-                result, error = _attempt(handler, self._loaded(task))
+                result, error = self._attempt(handler, task)
                 if error is None and not stop.is_set():
                     return patient(lambda: self._hand_in(task, result))
                 return patient(lambda: self._report(task, result, error)).status is _COMPLETED, None
@@ -173,9 +173,13 @@ class SwarmAgent:
             return False, None
         return True, claimed[0] if claimed else None
 
-    def _loaded(self, task: Task) -> Task:
-        """The task with a payload that was too large for the board read from its file."""
-        return replace(task, payload=self._board.load(task.payload))
+    def _attempt(self, handler: Handler, task: Task) -> tuple[JsonObject, Exception | None]:
+        try:
+            # A payload that was too large for the board is in a file, which may be damaged.
+            loaded = replace(task, payload=self._board.load(task.payload))
+            return handler(loaded) or {}, None
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises is the attempt's failure
+            return {}, error
 
     def _may_come(self) -> bool:
         open_tasks = self._board.list_all(
@@ -210,13 +214,6 @@ class _Patience:
             except TransientError:
                 if self._stop.wait(self._pause_s):
                     return act()
-
-
-def _attempt(handler: Handler, task: Task) -> tuple[JsonObject, Exception | None]:
-    try:
-        return handler(task) or {}, None
-    except Exception as error:  # noqa: BLE001 - whatever a handler raises is the attempt's failure
-        return {}, error
 
 
 def _describe(error: Exception) -> str:

@@ -186,6 +186,7 @@ class FilesStore:
             self._files,
             now=self._clock(),
             but=self._unwritten,
+            has_events=self._journal.next_seq > 1,
             count_events=lambda before: self._journal.count_events(before=before),
         )
 

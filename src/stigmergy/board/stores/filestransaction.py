@@ -26,9 +26,10 @@ class FilesTransaction(MemoryTransaction):
         *,
         now: float,
         but: Iterable[str],
+        has_events: bool,
         count_events: Callable[[float], int],
     ) -> None:
-        super().__init__(index, rules, now=now, count_events=count_events)
+        super().__init__(index, rules, now=now, has_events=has_events, count_events=count_events)
         self._files = files
         self._seen = set(but)
         """Tasks whose files were looked at, or are known to be behind."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Generator, Sequence
@@ -55,7 +54,11 @@ class MemoryStore:
         """See `Store.transaction`."""
         with self._open():
             tx = MemoryTransaction(
-                self._index, self._rules, now=self._clock(), count_events=self._count_events
+                self._index,
+                self._rules,
+                now=self._clock(),
+                has_events=bool(self._events),
+                count_events=self._count_events,
             )
             try:
                 yield tx
@@ -137,11 +140,13 @@ class MemoryTransaction:
         rules: dict[str, Rule],
         *,
         now: float,
+        has_events: bool,
         count_events: Callable[[float], int],
     ) -> None:
         self._index = index
         self._rules = rules
         self._now = now
+        self._has_events = has_events
         self._count_events = count_events
         self._places: dict[str, int] = {}
         self._before: dict[str, Task | None] = {}
@@ -185,7 +190,7 @@ class MemoryTransaction:
     def restore(self, events: Sequence[Event]) -> None:
         """See `Transaction.restore`."""
         last = self.restored[-1].seq if self.restored else 0
-        if self._has_journal() or self.events or not grows(events, after=last):
+        if self._has_events or self.events or not grows(events, after=last):
             raise UsageError("events are restored in their order, into an empty journal")
         self.restored += [
             replace(event, data=json.loads(encode_json(event.data, what=f"event {event.seq}")))
@@ -196,9 +201,6 @@ class MemoryTransaction:
         """See `Transaction.forget_events`. Done when the transaction commits."""
         self.events_forgotten_before = before
         return self._count_events(before)
-
-    def _has_journal(self) -> bool:
-        return self._count_events(math.inf) > 0
 
     def ready(self, match: Match, *, limit: int) -> list[Task]:
         """See `Transaction.ready`."""
@@ -226,13 +228,12 @@ class MemoryTransaction:
 
     def rules(self) -> list[Rule]:
         """See `Transaction.rules`."""
-        return [self._rules[name] for name in sorted(self._rules)]
+        return [_copied(self._rules[name]) for name in sorted(self._rules)]
 
     def put_rule(self, rule: Rule) -> None:
         """See `Transaction.put_rule`."""
         self._remember_rules()
-        body = json.loads(encode_json(rule.body, what=f"the rule {rule.name!r}"))
-        self._rules[rule.name] = replace(rule, body=body)
+        self._rules[rule.name] = _copied(rule)
 
     def forget_rule(self, name: str) -> None:
         """See `Transaction.forget_rule`."""
@@ -271,14 +272,21 @@ class MemoryTransaction:
         for name, task in self._before.items():
             if task is None:
                 self._index.remove(name)
-            else:
-                self._index.put(task, place=self._places.get(name))
+                continue
+            if (place := self._places.get(name)) is not None:
+                self._index.remove(name)  # it may have been put again, elsewhere
+            self._index.put(task, place=place)
 
 
 def grows(events: Sequence[Event], *, after: int) -> bool:
     """Whether each `seq` is above the one before it."""
     seqs = [after, *(event.seq for event in events)]
     return all(earlier < later for earlier, later in pairwise(seqs))
+
+
+def _copied(rule: Rule) -> Rule:
+    """The rule with a body of its own."""
+    return replace(rule, body=json.loads(encode_json(rule.body, what=f"the rule {rule.name!r}")))
 
 
 def _seq(event: Event) -> int:

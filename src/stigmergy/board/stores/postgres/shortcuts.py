@@ -75,7 +75,7 @@ class PostgresShortcuts:
             self._now(),
             key,
         )
-        if order.match.barred:
+        if order.match.barred or len({lease.task_id for lease, _, _ in results}) < len(results):
             return None
         rows = self._call(_EXCHANGE, lambda again: (*given, again))
         if rows is None:

@@ -175,6 +175,7 @@ class PostgresStore:
                 connection,
                 self._address.schema,
                 now=now,
+                xid=int(xid),
                 base=base,
                 rebase=lambda seq: self._rebase(connection, seq, xid),
             )
@@ -249,10 +250,12 @@ class PostgresStore:
                 error = again
             pause_until(deadline, error, what="Whether it was written is not known")
 
-    def _rebase(self, connection: Connection, seq: int, xid: str) -> None:
-        """Make every later `seq` higher than this one."""
-        offset = seq + 1 - (int(xid) << 20) + (1 << 20)
-        install_functions(connection, self._address, offset=max(0, offset))
+    def _rebase(self, connection: Connection, seq: int, xid: str) -> int:
+        """Make every later `seq` higher than this one; the transaction's new base."""
+        unmoved = int(xid) << 20
+        offset = max(0, seq + 1 - unmoved + (1 << 20))
+        install_functions(connection, self._address, offset=offset)
+        return unmoved + offset
 
     # Looking -------------------------------------------------------------------------------------
 

@@ -54,8 +54,10 @@ class PostgresTransaction:
         connection: in a transaction.
         schema: of the board.
         now: the board's time.
-        base: the transaction's first `seq`, less one.
-        rebase: makes every later `seq` higher than a number; for `restore`.
+        xid: the transaction's number.
+        base: its first `seq`, less one.
+        rebase: makes every later `seq` higher than a number, and gives the new base; for
+            `restore`.
     """
 
     def __init__(
@@ -64,15 +66,19 @@ class PostgresTransaction:
         schema: str,
         *,
         now: float,
+        xid: int,
         base: int,
-        rebase: Callable[[int], None],
+        rebase: Callable[[int], int],
     ) -> None:
         self._connection = connection
         self._schema = schema
         self._now = now
+        self._xid = xid
         self._base = base
         self._rebase = rebase
         self._events: list[tuple[Any, ...]] = []
+        self._restored: int = 0
+        """The highest `seq` that this transaction restored."""
 
     @property
     def now(self) -> float:
@@ -113,7 +119,7 @@ class PostgresTransaction:
             "ON CONFLICT DO NOTHING",
             lane,
         )
-        self._do(put, (*values, self._base >> 20, *lane))
+        self._do(put, (*values, self._xid, *lane))
         self._do("DELETE FROM {s}.waits WHERE task_id = %s", (task.task_id,))
         if task.waiting_on:
             self._do(
@@ -140,10 +146,11 @@ class PostgresTransaction:
 
     def restore(self, events: Sequence[Event]) -> None:
         """See `Transaction.restore`."""
-        (last,) = self._rows("SELECT coalesce(max(seq), 0) FROM {s}.events")[0]
+        last: int = self._rows("SELECT coalesce(max(seq), 0) FROM {s}.events")[0][0]
         rows: list[tuple[Any, ...]] = []
+        is_in_use = bool(self._events) or last != self._restored
         for event in events:
-            if event.seq <= last or self._events:
+            if event.seq <= last or is_in_use:
                 raise UsageError("events are restored in their order, into an empty journal")
             last = event.seq
             data = encode_json(event.data, what=f"the data of event {event.seq}")
@@ -152,8 +159,9 @@ class PostgresTransaction:
         with self._connection.cursor() as cursor:
             insert = self._sql("INSERT INTO {s}.events VALUES (%s, %s, %s, %s, %s, %s)")
             cursor.executemany(insert, rows)
+        self._restored = last
         if last > self._base:
-            self._rebase(last)
+            self._base = self._rebase(last)
 
     def forget_events(self, *, before: float) -> int:
         """See `Transaction.forget_events`."""

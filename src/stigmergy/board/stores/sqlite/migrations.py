@@ -35,8 +35,11 @@ def migrate(db: sqlite3.Connection, *, where: str) -> None:
     db.execute("PRAGMA legacy_alter_table = ON")
     try:
         db.executescript(
-            f"BEGIN IMMEDIATE; {' '.join(steps)} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            f"BEGIN IMMEDIATE; {' '.join(steps)} PRAGMA user_version = {SCHEMA_VERSION};"
         )
+        if astray := db.execute("PRAGMA foreign_key_check").fetchall():
+            raise sqlite3.IntegrityError(f"{len(astray)} rows refer to what is not there")
+        db.execute("COMMIT")
     except BaseException:
         if db.in_transaction:
             db.execute("ROLLBACK")

@@ -78,6 +78,8 @@ class LaneTable:
     def __init__(self) -> None:
         self._lanes: dict[int, Lane] = {}
         self._accepted: dict[Match, list[int]] = {}
+        self._may_go = False
+        """One was added since the last rollback, so a rollback may take it back."""
 
     def accepted(self, db: sqlite3.Connection, match: Match) -> list[int]:
         """The lanes whose tasks such an agent may take."""
@@ -106,13 +108,19 @@ class LaneTable:
         values = kind, json.dumps(requires), key or ""
         found = db.execute(_FIND_LANE, values).fetchone()
         if found is None:
+            self._may_go = True
             found = db.execute(_ADD_LANE, values).fetchone()
         return int(found[0])
 
     def forget(self) -> None:
-        """After a rollback: the lanes that it took back may come again as others."""
-        self._lanes.clear()
-        self._accepted.clear()
+        """After a rollback: the lanes that it took back may come again as others.
+
+        Most take back none (a short cut that declines rolls back), and reading them all is slow.
+        """
+        if self._may_go:
+            self._may_go = False
+            self._lanes.clear()
+            self._accepted.clear()
 
     def _read(self, db: sqlite3.Connection, known: int) -> None:
         for lane, kind, requires, key in db.execute("SELECT * FROM lanes WHERE lane > ?", (known,)):
@@ -127,6 +135,8 @@ class SqliteTransaction:
         self._db = db
         self._lanes = lanes
         self._now = now
+        self._restored = 0
+        """The highest `seq` that this transaction restored."""
 
     @property
     def now(self) -> float:
@@ -181,13 +191,15 @@ class SqliteTransaction:
         """See `Transaction.restore`."""
         (last,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
         rows: list[tuple[Any, ...]] = []
+        is_in_use = last != self._restored
         for event in events:
-            if event.seq <= last:
+            if event.seq <= last or is_in_use:
                 raise UsageError("events are restored in their order, into an empty journal")
             last = event.seq
             data = encode_json(event.data, what=f"the data of event {event.seq}")
             rows.append((event.seq, event.at, event.kind, event.task_id, event.agent_id, data))
         self._db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", rows)
+        self._restored = last
 
     def forget_events(self, *, before: float) -> int:
         """See `Transaction.forget_events`."""
