@@ -74,7 +74,7 @@ class FilesStore:
         self._lock = BoardLock(self._home / "lock")
         self._progress = self._note.read()
         try:
-            with self._session():
+            with self._session(timeout_s=_BUSY_S):
                 pass
         except BaseException:
             self.close()
