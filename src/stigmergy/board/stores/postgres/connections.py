@@ -31,6 +31,7 @@ _LIVENESS: Final = {
     "application_name": "stigmergy",
 }
 _PAUSE_S: Final = 0.2
+_BUSY_S: Final = 60.0
 
 
 class Connections:
@@ -56,14 +57,26 @@ class Connections:
 
     @contextmanager
     def use(self) -> Generator[Connection]:
-        """A connection in autocommit mode; one that is broken does not come back."""
+        """A connection in autocommit mode; one that is broken does not come back.
+
+        Raises:
+            TransientError: all were in use for a minute.
+            psycopg.OperationalError: the server cannot be reached.
+        """
         self.check_open()
-        with self._free:
+        if not self._free.acquire(timeout=_BUSY_S):
+            raise TransientError(
+                f"all connections of this process to the board were in use for {_BUSY_S:.0f} s; "
+                "try again, or let fewer threads share it"
+            )
+        try:
             connection = self._take()
             try:
                 yield connection
             finally:
                 self._give_back(connection)
+        finally:
+            self._free.release()
 
     def open(self) -> Connection:
         """A new connection that nobody else gets.

@@ -156,7 +156,8 @@ class PostgresStore:
         return self._call(text, lambda _: values) or []
 
     def _translated(self, error: psycopg.Error) -> Exception:
-        with suppress(psycopg.Error), self._connections.use() as connection:
+        # A connection beside those that are handed out: its thread may still hold one.
+        with suppress(psycopg.Error), self._connections.open() as connection:
             try:
                 check_version(connection, self._address)
             except UsageError as newer:
@@ -242,7 +243,7 @@ class PostgresStore:
         error: psycopg.OperationalError = lost
         while True:
             try:
-                with self._connections.use() as connection:
+                with self._connections.open() as connection:
                     row = connection.execute("SELECT pg_xact_status(%s::xid8)", (xid,)).fetchone()
                 if row is not None and row[0] != "in progress":
                     return row[0] == "committed"
