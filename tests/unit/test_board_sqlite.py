@@ -67,3 +67,37 @@ def test_a_lane_that_was_rolled_back_is_not_taken_for_the_one_that_gets_its_numb
         board.post(Task(task_type="b", task_id="kept"))
         assert board.claim("ann", task_types=["a"]) is None
         assert board.claim("ann", task_types=["b"]) is not None
+
+
+def test_commits_that_a_damaged_log_lost_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "board.db"
+    first = TaskBoard(path)
+    for n in range(5):
+        first.post(Task(task_type="work", task_id=f"t{n}"))
+    told = first.last_seq()
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in tmp_path.glob("board.db*"):
+        if file.is_file():
+            (copy / file.name).write_bytes(file.read_bytes())
+    first.close()
+    log = copy / "board.db-wal"
+    content = bytearray(log.read_bytes())
+    content[-2000] ^= 1  # in the last commit
+    log.write_bytes(content)
+    with TaskBoard(copy / "board.db") as board:
+        damaged = board.events(limit=100)[-1]
+        assert (damaged.kind, damaged.data["lost_events"]) == ("damaged", 1)
+        assert damaged.seq > told, "no number comes twice"
+        assert board.get("t4") is None
+    with TaskBoard(copy / "board.db") as board:
+        assert [e.kind for e in board.events()].count("damaged") == 1, "told once"
+
+
+def test_a_new_board_beside_the_lock_of_one_that_is_gone_has_lost_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "board.db"
+    with TaskBoard(path) as board:
+        board.post(Task(task_type="work"))
+    path.unlink()
+    with TaskBoard(path) as board:
+        assert board.events() == []

@@ -26,11 +26,11 @@ class BoardLock:
         self._path = path
 
     @contextmanager
-    def held(self, *, timeout_s: float | None = None) -> Generator[None]:
-        """Hold it; see `acquire`."""
+    def held(self, *, timeout_s: float | None = None) -> Generator[int]:
+        """Hold it; the file descriptor that does, see `acquire`."""
         fd = self.acquire(timeout_s=timeout_s)
         try:
-            yield
+            yield fd
         finally:
             os.close(fd)
 

@@ -17,15 +17,17 @@ __all__ = ["SCHEMA_VERSION", "check_version", "migrate"]
 SCHEMA_VERSION: Final = 2
 
 
-def migrate(db: sqlite3.Connection, *, where: str) -> None:
+def migrate(db: sqlite3.Connection, *, where: str) -> int:
     """Bring a board to this version's schema, in one transaction. Under the board's lock.
+
+    Returns the version that it was of; 0 of a new one.
 
     Raises:
         UsageError: the board is of a newer version; the text says what to do.
     """
     version = check_version(db, where=where)
     if version == SCHEMA_VERSION:
-        return
+        return version
     if version == 0:
         steps = [_read("schema.sql")]
     else:
@@ -47,6 +49,7 @@ def migrate(db: sqlite3.Connection, *, where: str) -> None:
     finally:
         db.execute("PRAGMA legacy_alter_table = OFF")
         db.execute("PRAGMA foreign_keys = ON")
+    return version
 
 
 def check_version(db: sqlite3.Connection, *, where: str) -> int:

@@ -7,6 +7,7 @@ a commit corrupt a database in SQLite up to 3.51.2. Every commit is synced (`syn
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import threading
@@ -28,10 +29,12 @@ from stigmergy.board.stores.sqlite.transaction import (
     select_statement,
 )
 from stigmergy.board.stores.watching import FileWatch
-from stigmergy.board.task import Event, Task, TaskStatus
+from stigmergy.board.task import Event, Task, TaskStatus, encode_json
 from stigmergy.errors import CorruptError, TransientError, UsageError
 
 __all__ = ["SqliteStore"]
+
+_log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
@@ -42,6 +45,7 @@ _CHANGES_A_PAGE: Final = 4
 _LOG_BYTES: Final = 16 * 1024**2
 """A log larger than this, which others left, is emptied when the board is opened."""
 _BUSY_S: Final = 60.0
+_LAST_SEQ: Final = "SELECT coalesce(max(seq), 0) FROM events"
 
 
 _OTHERS: Final = """
@@ -112,12 +116,14 @@ class SqliteStore:
             self._path, isolation_level=None, check_same_thread=False, timeout=_BUSY_S
         )
         try:
-            with self._lock.held(timeout_s=_BUSY_S):
+            with self._lock.held(timeout_s=_BUSY_S) as fd:
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute("PRAGMA synchronous = FULL")
                 db.execute("PRAGMA wal_autocheckpoint = 0")
                 db.execute("PRAGMA foreign_keys = ON")
-                migrate(db, where=str(self._path))
+                if migrate(db, where=str(self._path)) == 0:
+                    os.ftruncate(fd, 0)  # a new board beside the lock file of one that is gone
+                self._compare_with_note(db, fd)
                 self._empty_log_if_large(db)
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter: of its message
             db.close()
@@ -147,13 +153,13 @@ class SqliteStore:
             self._check_not_nested()
             fd = self._lock.acquire()
             try:
-                return self._run(work)
+                return self._run(work, fd)
             except sqlite3.Error as error:
                 raise self._translated(error) from error
             finally:
                 os.close(fd)
 
-    def _run(self, work: Callable[[sqlite3.Connection, float], _T]) -> _T | None:
+    def _run(self, work: Callable[[sqlite3.Connection, float], _T], fd: int) -> _T | None:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             self._check_version()
@@ -165,6 +171,7 @@ class SqliteStore:
         except BaseException:
             self._rollback()
             raise
+        self._note_end(fd)
         self._checkpoint_if_due()
         return done
 
@@ -172,7 +179,7 @@ class SqliteStore:
     def transaction(self) -> Generator[SqliteTransaction]:
         """See `Store.transaction`."""
         self._check_usable()
-        with self._mutex, self._alone(), self._translating():
+        with self._mutex, self._alone() as fd, self._translating():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 self._check_version()
@@ -181,13 +188,43 @@ class SqliteStore:
             except BaseException:
                 self._rollback()
                 raise
+            self._note_end(fd)
             self._checkpoint_if_due()
 
     @contextmanager
-    def _alone(self) -> Generator[None]:
+    def _alone(self) -> Generator[int]:
         self._check_not_nested()
-        with self._lock.held():
-            yield
+        with self._lock.held() as fd:
+            yield fd
+
+    def _note_end(self, fd: int) -> None:
+        """Note in the lock file how far the journal goes; `_compare_with_note` tells why.
+
+        After the commit and unsynced, so after a power cut the note may be behind, never ahead.
+        """
+        (last,) = self._db.execute(_LAST_SEQ).fetchone()
+        with suppress(OSError):  # the disk is full: then there is no note
+            os.pwrite(fd, b"%020d\n" % last, 0)
+
+    def _compare_with_note(self, db: sqlite3.Connection, fd: int) -> None:
+        """See whether the journal goes as far as it once did.
+
+        SQLite takes a damaged frame of its log for the log's end, and so passes over commits that
+        were promised; nothing else would tell. They cannot be had back, but are not lost silently.
+        """
+        try:
+            noted = int(os.pread(fd, 21, 0))
+        except ValueError:
+            return
+        (last,) = db.execute(_LAST_SEQ).fetchone()
+        if last >= noted:
+            return
+        reason = "the write-ahead log is damaged, or an older copy was put in the board's place"
+        _log.error("the board %s has lost its last %d events: %s", self._path, noted - last, reason)
+        data = encode_json({"lost_events": noted - last, "reason": reason}, what="an event")
+        # Its number is above all that were ever told, so that no cursor passes over what comes.
+        row = (noted + 1, self._clock(), "damaged", "", "", data)
+        db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def _check_not_nested(self) -> None:
         with self._translating():
@@ -280,7 +317,7 @@ class SqliteStore:
 
     def last_seq(self) -> int:
         """See `Store.last_seq`."""
-        return self._rows("SELECT coalesce(max(seq), 0) FROM events")[0][0]
+        return self._rows(_LAST_SEQ)[0][0]
 
     def wait(self, *, after: int, timeout_s: float) -> bool:
         """See `Store.wait`. Woken by inotify when a writer lets go of the lock file.
