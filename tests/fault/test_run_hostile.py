@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from stigmergy.board import TaskBoard, TaskStatus
+from stigmergy.board.blobs import is_reference
 from stigmergy.coding.rundir import StateFolder
 from stigmergy.errors import StigmergyError
 from stigmergy.testing.runs import Ran, item, resume_run, run_items
@@ -373,3 +374,22 @@ def test_an_agent_cannot_land_what_this_program_would_believe(
     assert ran.outcome.exit_code == 1
     assert "what no agent may change" in ran.text
     assert not (repository / path).exists()
+
+
+# --- large items ---
+
+
+def test_an_item_too_large_for_a_row_of_the_board_is_not_done_without_what_it_asks_for(
+    repository: Path,
+) -> None:
+    """Its payload is a file beside the board. For a program's environment it is too large too."""
+    large = item("F01", "a.txt", acceptance=[f"{n} " + "x" * 1900 for n in range(700)])
+    ran = run_items(
+        repository, [large], agent_command="echo ran > ran", agent_shell=True, gate=GATE
+    )
+    with TaskBoard(ran.directory.board_url) as board:
+        (work,) = (task for task in board.list_all() if is_reference(task.payload))
+        assert len(board.load(work.payload)["acceptance"]) == 700
+        assert work.error is not None
+        assert "Argument list too long" in work.error
+    assert ran.outcome.exit_code == 1

@@ -29,7 +29,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     It is asked for by one case of `store` alone, so pytest cannot know that from the arguments.
     """
     for item in items:
-        if isinstance(item, pytest.Function) and item.get_closest_marker("needs_postgres"):
+        is_asked_for = isinstance(item, pytest.Function) and "store" in item.fixturenames
+        if is_asked_for and item.get_closest_marker("needs_postgres"):
             item.fixturenames = ["postgres_server", *item.fixturenames]
 
 

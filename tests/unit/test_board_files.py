@@ -455,3 +455,44 @@ def test_files_that_cannot_be_written_are_caught_up_with_later(
     assert folder.file("a").is_file()
     folder.board.complete(held, {"n": 1})
     assert folder.read("a")["result"] == {"n": 1}
+
+
+# Unique keys -------------------------------------------------------------------------------------
+
+
+def test_a_file_with_a_key_that_another_task_has_is_set_aside(folder: Folder) -> None:
+    folder.board.post(task("a", unique_key="u"))
+    folder.write("b", json.dumps({"task_type": "work", "unique_key": "u"}))
+    assert [each.task_id for each in folder.board.list_all()] == ["a"]
+    told = folder.event("quarantined")
+    assert "the unfinished task 'a' has its unique_key" in told.data["reason"]
+    assert not folder.file("b").exists()
+
+
+def test_a_finished_task_is_not_reopened_by_hand_while_another_has_its_key(folder: Folder) -> None:
+    folder.board.post(task("a", unique_key="u"))
+    folder.board.cancel("a")
+    folder.board.post(task("b", unique_key="u"))
+    folder.edit("a", status="pending")
+    assert status(folder, "a") is S.CANCELLED
+    folder.board.cancel("b")
+    folder.edit("a", status="pending")
+    assert status(folder, "a") is S.PENDING
+    assert folder.board.post(task("c", unique_key="u")) == "a"
+
+
+def test_of_several_files_with_one_key_the_oldest_task_is_taken(folder: Folder) -> None:
+    for name, created_at in (("a", 9.0), ("b", 5.0), ("c", 7.0)):
+        told = {"task_type": "work", "unique_key": "u", "created_at": created_at}
+        folder.write(name, json.dumps(told))
+    assert [each.task_id for each in folder.board.list_all()] == ["b"]
+    assert folder.board.post(task("d", unique_key="u")) == "b"
+
+
+def test_a_key_can_be_handed_over_by_hand(folder: Folder) -> None:
+    folder.board.post_many([task("a", unique_key="u"), task("b")])
+    folder.edit("a", unique_key=None)
+    folder.edit("b", unique_key="u")
+    assert len(folder.board.list_all()) == 2
+    assert folder.board.post(task("c", unique_key="u")) == "b"
+    assert folder.board.post(task("a2", unique_key="v")) == "a2"

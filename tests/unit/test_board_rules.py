@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stigmergy.board import Limit, Task, TaskBoard, TaskStatus
+from stigmergy.board import Limit, Store, Task, TaskBoard, TaskStatus
 from stigmergy.board.stores.sqlite import SqliteStore
 from stigmergy.errors import NotFoundError, UsageError
 from stigmergy.testing.stores import FakeClock
@@ -369,6 +369,26 @@ def test_a_claim_takes_no_more_steps_behind_many_tasks_of_a_saturated_key(
 ) -> None:
     few, many = (behind_a_saturated_key(tmp_path, n, plain=plain) for n in (10, 10_000))
     assert many <= few + 2
+
+
+def test_a_claim_of_many_counts_what_is_held_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    group = Limit.group
+
+    def counted(limit: Limit, task: Task) -> str | None:
+        nonlocal looks
+        looks += 1
+        return group(limit, task)
+
+    board = TaskBoard(store=store)
+    board.limit(Limit(name="each", limit_key="*", at_once=60))
+    board.post_many(task(f"t{n}", f"k{n % 3}") for n in range(200))
+    monkeypatch.setattr(Limit, "group", counted)
+    assert len(claim(board, 100)) == 100
+    assert len(claim(board, 100)) == 80
+    assert looks <= 3 * 200, "each task a few times, and not each for each"
 
 
 def with_keys_that_came_and_went(folder: Path, number: int) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Final
 
@@ -211,6 +211,10 @@ _POSTED_FIELDS: Final = (
     "created_at",
 )
 """What the poster of a task says; the rest is the board's."""
+_AS_NEW: Final[Mapping[str, object]] = {
+    field.name: field.default for field in fields(Task) if field.name not in _POSTED_FIELDS
+}
+"""What the rest is in a new task."""
 
 
 def _checked(task: Task, intake: Intake) -> Task:
@@ -222,11 +226,7 @@ def _checked(task: Task, intake: Intake) -> Task:
         checked = task_from_json(task_to_json(task), where="post")
     except CorruptError as error:
         raise UsageError(str(error)) from None
-    fresh = replace(
-        Task(task_type=task.task_type),
-        **{name: getattr(checked, name) for name in _POSTED_FIELDS},
-    )
-    if checked != replace(fresh, created_at=checked.created_at):
+    if any(getattr(checked, name) != value for name, value in _AS_NEW.items()):
         raise UsageError(
             f"task {task.task_id!r} is {task.status.value} or carries traces of work: "
             "a task is posted as new"

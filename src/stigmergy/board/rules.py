@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
 from typing import Final, Literal, Self
@@ -73,11 +73,14 @@ class Limit:
             return None
         return task.limit_key
 
-    def bars(self, held: Iterable[Task], now: float) -> set[Bar]:
-        """What may not be claimed now, `held` being at work."""
+    def counted(self, held: Iterable[Task]) -> Counter[str]:
+        """How many of `held` count under each key."""
+        return Counter(group for task in held if (group := self.group(task)) is not None)
+
+    def bars(self, counts: Mapping[str, int], now: float) -> set[Bar]:
+        """What may not be claimed now, so many being at work under each key."""
         full: set[str] = set()
         if self.at_once is not None:
-            counts = Counter(group for task in held if (group := self.group(task)) is not None)
             full |= {group for group, number in counts.items() if number >= self.at_once}
         if self.rate is not None and self.per_s is not None:
             latest = now + self.per_s * (self.rate - 1) / self.rate + _SLACK_S
@@ -266,12 +269,17 @@ class Rules:
             known, paused=tuple(paused), limits=tuple(limits), schedules=tuple(schedules)
         )
 
-    def narrow(self, match: Match, held: Iterable[Task], now: float) -> Match:
-        """The match without what is paused or has reached a limit, `held` being at work."""
+    def narrow(self, match: Match, counts: Mapping[str, Mapping[str, int]], now: float) -> Match:
+        """The match without what is paused or has reached a limit.
+
+        Args:
+            match: what the agent may take.
+            counts: of each limit, by name, what `Limit.counted` gives.
+            now: the time.
+        """
         barred: set[Bar] = {(kind, None) for kind in self.paused}
-        known = list(held)
         for limit in self.limits:
-            barred |= limit.bars(known, now)
+            barred |= limit.bars(counts[limit.name], now)
         return replace(match, barred=frozenset(barred)) if barred else match
 
 

@@ -47,7 +47,7 @@ def reap(tx: Transaction, backoff: Backoff) -> int:
 def _claim(tx: Transaction, order: Exchange, rules: Rules) -> list[Task]:
     if rules.limits:
         return _Limited(tx, order, rules).claim()
-    match = rules.narrow(order.match, (), tx.now)
+    match = rules.narrow(order.match, {}, tx.now)
     return [_take(tx, order, task) for task in tx.ready(match, limit=order.limit)]
 
 
@@ -62,16 +62,18 @@ class _Limited:
     def claim(self) -> list[Task]:
         limits = {limit.name: limit for limit in self.rules.limits}
         held = self.tx.select(Query(statuses=LEASED))
+        counts = {limit.name: limit.counted(held) for limit in self.rules.limits}
         claimed: list[Task] = []
         while len(claimed) < self.order.limit:
             rules = Rules(paused=self.rules.paused, limits=tuple(limits.values()))
-            match = rules.narrow(self.order.match, held, self.tx.now)
+            match = rules.narrow(self.order.match, counts, self.tx.now)
             found = self.tx.ready(match, limit=1)
             if not found:
                 break
             task = _take(self.tx, self.order, found[0])
             claimed.append(task)
-            held.append(task)
+            for limit in self.rules.limits:
+                counts[limit.name].update(limit.counted([task]))
             limits = {n: limit.after_claim(task, self.tx.now) for n, limit in limits.items()}
         for before in self.rules.limits:
             if (after := limits[before.name]) != before:

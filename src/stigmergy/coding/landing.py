@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import assert_never
 
 from stigmergy.board import JsonObject, Task, TaskType
@@ -193,9 +193,11 @@ class LandingAgent:
         return None
 
     def _work(self, land: Task) -> Task:
-        work = self._run.board.get(work_to_land(land))
+        board = self._run.board
+        work = board.get(work_to_land(land))
         assert work is not None, f"{land.task_id} waits for a task that was on the board"
-        return work
+        # What was too large for a row of the board is in files beside it.
+        return replace(work, payload=board.load(work.payload), result=board.load(work.result))
 
     # Verdicts -------------------------------------------------------------------------------
 

@@ -143,7 +143,7 @@ class Planning:
 
     def _outcome(self, land: Task) -> ItemOutcome:
         work = self._run.board.get(work_to_land(land))
-        result = None if work is None else work.result
+        result = None if work is None else self._run.board.load(work.result)
         handoff = (
             Handoff.model_validate(result["handoff"]) if result and "handoff" in result else None
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from stigmergy.board import JsonObject, Task
@@ -94,6 +94,7 @@ class Worker:
     def _attempt(self, task: Task, stop: threading.Event) -> None:
         board = self.run.board
         try:
+            task = replace(task, payload=board.load(task.payload))
             base = str(task.payload.get("base") or self.run.target.tip())
             work = self._run_agent(task, base, stop)
         except AttemptFailedError as failure:

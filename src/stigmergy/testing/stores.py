@@ -891,6 +891,14 @@ class SharedStoreContract(StoreContract):
             tx.put(task("x", unique_key="u"))
         assert ids(again.select(Query())) == ["x"]
 
+    def test_a_transaction_within_another_is_refused(self, store: Store) -> None:
+        """It would wait for itself."""
+        with store.transaction() as tx:
+            tx.put(task("a"))
+            with pytest.raises(UsageError, match="already"):
+                put(store, task("b"))
+        assert ids(store.select(Query())) == ["a"]
+
     def test_everything_is_there_after_reopening(
         self, make_store: Callable[[Clock], Store], clock: FakeClock
     ) -> None:

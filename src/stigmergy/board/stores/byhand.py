@@ -143,6 +143,8 @@ def _fault(tx: Transaction, name: str, accepted: Mapping[str, Task]) -> str:
     for needed in accepted[name].depends_on:
         if needed not in accepted and needed not in known and tx.get(needed) is None:
             return f"{name}.json: it depends on {needed!r}, which is not on the board"
+    if (rival := _rival(tx, accepted[name], accepted)) is not None:
+        return f"{name}.json: the unfinished task {rival!r} has its unique_key"
 
     def needs(other: str) -> Sequence[str]:
         if (task := accepted.get(other)) is not None:
@@ -152,6 +154,23 @@ def _fault(tx: Transaction, name: str, accepted: Mapping[str, Task]) -> str:
     if cycle := find_cycle([name], needs):
         return f"{name}.json: the dependencies form a cycle: {' -> '.join(cycle)}"
     return ""
+
+
+def _rival(tx: Transaction, task: Task, accepted: Mapping[str, Task]) -> str | None:
+    """The unfinished task that has its key, or will have it."""
+    if task.unique_key is None or task.status.is_final:
+        return None
+    standing = tx.holder(task.unique_key)
+    if standing is not None and standing.task_id not in {task.task_id, *accepted}:
+        return standing.task_id
+    had = None if standing is None else standing.task_id
+    same = (
+        (each.task_id != had, each.created_at, each.task_id)  # who had it keeps it
+        for each in accepted.values()
+        if each.unique_key == task.unique_key and not each.status.is_final
+    )
+    _, _, first = min(same)
+    return None if first == task.task_id else first
 
 
 def _accept(

@@ -64,6 +64,7 @@ class FilesStore:
         """Files to be moved to quarantine, with the seq that names them there."""
         self._snapshot_bytes = 0
         self._closed = False
+        self._is_in_session = False
         try:
             make_folder(self._home)
             self._note = ProgressFile(self._home / "progress")
@@ -164,7 +165,7 @@ class FilesStore:
         self, *, sweep: bool = False, timeout_s: float | None = None
     ) -> Generator[FilesTransaction]:
         self._check_usable()
-        with self._mutex, self._lock.held(timeout_s=timeout_s):
+        with self._mutex, self._alone(timeout_s):
             self._check_usable()
             try:
                 self._catch_up()
@@ -178,6 +179,17 @@ class FilesStore:
                 self._undo(tx)
                 raise
             self._commit(tx, swept=swept)
+
+    @contextmanager
+    def _alone(self, timeout_s: float | None) -> Generator[None]:
+        if self._is_in_session:  # of this thread, or the mutex would not be ours
+            raise UsageError("this thread has a transaction open on the board already")
+        with self._lock.held(timeout_s=timeout_s):
+            self._is_in_session = True
+            try:
+                yield
+            finally:
+                self._is_in_session = False
 
     def _begin(self) -> FilesTransaction:
         return FilesTransaction(

@@ -213,7 +213,7 @@ def _held_back(board: TaskBoard, task: Task) -> str:
     full = [
         clean(limit.name)
         for limit in rules.limits
-        if not Match(barred=frozenset(limit.bars(held, now))).accepts(
+        if not Match(barred=frozenset(limit.bars(limit.counted(held), now))).accepts(
             task.task_type, (), task.limit_key
         )
     ]

@@ -77,6 +77,7 @@ class PostgresStore:
         self._address = Address.of(url)
         self._clock = clock
         self._pid = os.getpid()
+        self._open = threading.local()
         self._connections = Connections(self._address.conninfo, pooled=self._address.pooled)
         self._listener = Listener(self._connections, self._address.channel)
         self._shortcuts = None if plain else PostgresShortcuts(self._call, clock)
@@ -171,6 +172,17 @@ class PostgresStore:
     def transaction(self) -> Generator[PostgresTransaction]:
         """See `Store.transaction`."""
         self._check_usable()
+        if self._open.__dict__.get("is_open"):
+            raise UsageError("this thread has a transaction open on the board already")
+        self._open.is_open = True
+        try:
+            with self._transaction() as tx:
+                yield tx
+        finally:
+            self._open.is_open = False
+
+    @contextmanager
+    def _transaction(self) -> Generator[PostgresTransaction]:
         with self._begun() as (connection, base, now, xid):
             tx = PostgresTransaction(
                 connection,

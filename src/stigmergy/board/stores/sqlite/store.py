@@ -144,6 +144,7 @@ class SqliteStore:
         # As `transaction`, without its generators: they cost a tenth of a short cut.
         self._check_usable()
         with self._mutex:
+            self._check_not_nested()
             fd = self._lock.acquire()
             try:
                 return self._run(work)
@@ -171,7 +172,7 @@ class SqliteStore:
     def transaction(self) -> Generator[SqliteTransaction]:
         """See `Store.transaction`."""
         self._check_usable()
-        with self._mutex, self._lock.held(), self._translating():
+        with self._mutex, self._alone(), self._translating():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 self._check_version()
@@ -181,6 +182,17 @@ class SqliteStore:
                 self._rollback()
                 raise
             self._checkpoint_if_due()
+
+    @contextmanager
+    def _alone(self) -> Generator[None]:
+        self._check_not_nested()
+        with self._lock.held():
+            yield
+
+    def _check_not_nested(self) -> None:
+        with self._translating():
+            if self._db.in_transaction:  # of this thread, or the mutex would not be ours
+                raise UsageError("this thread has a transaction open on the board already")
 
     def _rollback(self) -> None:
         self._lanes.forget()
