@@ -7,6 +7,7 @@ has to come to the same end as if nothing had happened, once.
 
 from __future__ import annotations
 
+import logging
 import re
 import select
 import socket
@@ -37,6 +38,7 @@ def lost_answers(setting: Setting) -> Row:
     """Every verb, every message, both ways."""
     violations: list[Violation] = []
     breaks = told = 0
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # it tells of what is broken here
     with Proxy(setting.server) as proxy:
         for verb in _SHORT if setting.short else [name for name in VERBS if name != "open"]:
             case = _Case(setting, proxy, verb)

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,7 @@ from stigmergy.testing.faults.verbs import open_at
 __all__ = ["full_disk", "read_only_disk", "unwritable_folder"]
 
 _DISK_BYTES: Final = 64 * 1024**2
+_FILLINGS: Final = 8
 _NOBODY: Final = 65534
 
 
@@ -32,23 +34,31 @@ _NOBODY: Final = 65534
 
 def full_disk(setting: Setting) -> Row:
     """A small disk is filled while a crew is at work, and freed again, over and over."""
-    told = inside(
-        ["mount"],
-        fill_over_and_over,
-        store=setting.store,
-        folder=str(setting.folder),
-        seed=setting.seed,
-        rounds=8 if setting.short else 300,
-    )
-    violations = [Violation(**violation) for violation in told["violations"]]
-    if not told["troubles"]:
+    boards = (
+        1 if setting.short else 30
+    )  # each begins on an empty disk: it is to be full by us alone
+    violations: list[Violation] = []
+    troubles = tasks = 0
+    for number in range(boards):
+        told = inside(
+            ["mount"],
+            fill_over_and_over,
+            store=setting.store,
+            folder=str(setting.folder / f"{number}"),
+            seed=f"{setting.seed} {number}",
+        )
+        violations += [Violation(**violation) for violation in told["violations"]]
+        troubles += told["troubles"]
+        tasks += told["tasks"]
+    if not troubles:
         raise StigmergyError("nobody noticed that the disk was full: it proves nothing")
-    notes = f"{told['troubles']} calls refused; {told['tasks']} tasks done"
-    return Row(injected=told["rounds"], violations=violations, notes=notes)
+    notes = f"{troubles} calls refused; {tasks} tasks done"
+    return Row(injected=boards * _FILLINGS, violations=violations, notes=notes)
 
 
-def fill_over_and_over(*, store: str, folder: str, seed: str, rounds: int) -> dict[str, object]:
+def fill_over_and_over(*, store: str, folder: str, seed: str) -> dict[str, object]:
     """In a mount namespace of its own."""
+    Path(folder).mkdir()
     rng = random.Random(seed)
     disk = Path(folder) / "disk"
     disk.mkdir()
@@ -57,7 +67,7 @@ def fill_over_and_over(*, store: str, folder: str, seed: str, rounds: int) -> di
     violations: list[Violation] = []
     with ForkServer() as server, Crew(plan, [server]) as crew:
         idle = crew.roles[0].child
-        for _ in range(rounds):
+        for _ in range(_FILLINGS):
             idle.has_ended(timeout_s=rng.uniform(0.02, 0.1))
             with _filled(disk, rng):
                 idle.has_ended(timeout_s=rng.uniform(0.02, 0.2))
@@ -66,13 +76,9 @@ def fill_over_and_over(*, store: str, folder: str, seed: str, rounds: int) -> di
         evidence = gather(plan)
     violations += check(evidence)
     return {
-        "rounds": rounds,
         "troubles": len(evidence.said("trouble")),
         "tasks": len(evidence.tasks),
-        "violations": [
-            {"rule": v.rule, "harm": v.harm, "task_id": v.task_id, "what": v.what}
-            for v in violations
-        ],
+        "violations": [asdict(violation) for violation in violations],
     }
 
 
