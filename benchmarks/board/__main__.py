@@ -39,6 +39,9 @@ _POSTGRES = Contest("PostgreSQL", "database", POSTGRES, OURS_POSTGRES)
 def sqlite_section(report: Report, bench: Bench) -> None:
     throughput.run(report, bench, _SQLITE)
     crowd.run(report, bench, "SQLite", "folder", ("stigmergy", "huey"))
+
+
+def sqlite_sizes_section(report: Report, bench: Bench) -> None:
     sizes.run(report, bench, "SQLite", "folder")
     ineligible.run(report, bench, "SQLite", "folder", "stigmergy")
 
@@ -49,10 +52,14 @@ def postgres_section(report: Report, bench: Bench) -> None:
         return
     throughput.run(report, bench, _POSTGRES)
     crowd.run(report, bench, "PostgreSQL", "database", ("stigmergy pg",))
-    sizes.run(report, bench, "PostgreSQL", "database")
-    ineligible.run(report, bench, "PostgreSQL", "database", "stigmergy pg")
     wakeups.run(report, bench, "PostgreSQL", "database", "stigmergy pg")
     journal.run_cursor(report, bench, "PostgreSQL", "database", "stigmergy pg")
+
+
+def postgres_sizes_section(report: Report, bench: Bench) -> None:
+    if bench.why_no_database() is None:
+        sizes.run(report, bench, "PostgreSQL", "database")
+        ineligible.run(report, bench, "PostgreSQL", "database", "stigmergy pg")
 
 
 def events_section(report: Report, bench: Bench) -> None:
@@ -62,7 +69,9 @@ def events_section(report: Report, bench: Bench) -> None:
 
 SECTIONS: dict[str, Callable[[Report, Bench], None]] = {
     "sqlite": sqlite_section,
+    "sqlite-sizes": sqlite_sizes_section,
     "postgres": postgres_section,
+    "postgres-sizes": postgres_sizes_section,
     "files": latency.run,
     "events": events_section,
     "memory": footprint.run,

@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Final, Literal, Self
 from urllib.parse import quote, urlencode
 
+import psutil
+
 from stigmergy.errors import StigmergyError, UnsupportedError, UsageError
 
 __all__ = ["PostgresServer", "find_binaries"]
@@ -152,7 +154,7 @@ class PostgresServer:
         Raises:
             StigmergyError: the server did not start; the message has the end of its log.
         """
-        if self._supervisor is not None and self._supervisor.poll() is None:
+        if self._runs():
             return
         self._end(signal.SIGUSR1)  # it ended by itself: nothing of it is to stay
         owner, user, group = os.getpid(), self._account.pw_uid, self._account.pw_gid
@@ -263,6 +265,14 @@ class PostgresServer:
             return (self._data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return []
+
+    def _runs(self) -> bool:
+        if self._supervisor is None or self._supervisor.poll() is not None:
+            return False
+        try:  # killed, it is there until the supervisor has taken notice
+            return psutil.Process(self._pid).status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
 
     def _end(self, number: signal.Signals) -> None:
         if self._supervisor is None:

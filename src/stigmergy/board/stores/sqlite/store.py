@@ -202,8 +202,8 @@ class SqliteStore:
 
         After the commit and unsynced, so after a power cut the note may be behind, never ahead.
         """
-        (last,) = self._db.execute(_LAST_SEQ).fetchone()
-        with suppress(OSError):  # the disk is full: then there is no note
+        with suppress(OSError, sqlite3.Error):  # the disk is full, or damaged: then without
+            (last,) = self._db.execute(_LAST_SEQ).fetchone()
             os.pwrite(fd, b"%020d\n" % last, 0)
 
     def _compare_with_note(self, db: sqlite3.Connection, fd: int) -> None:
@@ -214,9 +214,9 @@ class SqliteStore:
         """
         try:
             noted = int(os.pread(fd, 21, 0))
-        except ValueError:
-            return
-        (last,) = db.execute(_LAST_SEQ).fetchone()
+            (last,) = db.execute(_LAST_SEQ).fetchone()
+        except (ValueError, sqlite3.DatabaseError):
+            return  # no note; or a damaged board, which the doctor must be able to open
         if last >= noted:
             return
         reason = "the write-ahead log is damaged, or an older copy was put in the board's place"
