@@ -40,7 +40,16 @@ TEST_PROGRAMS = (
     Needed("ip", "iproute2", "the tests of networks that fail"),
     Needed("pgbouncer", "pgbouncer", "the tests behind a pooler of PostgreSQL"),
     Needed("initdb", "postgresql", "the tests on PostgreSQL", "usr/lib/postgresql/*/bin/initdb"),
+    Needed("wast2json", "wabt", "the tests that read WebAssembly's own suite"),
+    Needed(
+        "lvp_icd",
+        "mesa-vulkan-drivers",
+        "the tests on a GPU's driver (lavapipe)",
+        "usr/share/vulkan/icd.d/lvp_icd*.json",
+    ),
 )
+BACKPORTED = ("mesa-vulkan-drivers",)
+"""Taken from Debian's backports where there are any: lavapipe before Mesa 23 stops loops early."""
 NO_CLUSTER = Path("/etc/postgresql-common/createcluster.d/no-cluster-of-stigmergy.conf")
 """Read by Debian's package, which otherwise makes a database cluster that starts at every boot."""
 
@@ -69,6 +78,9 @@ def install(packages: Sequence[str]) -> str | None:
     apt = [*prefix, "env", "RUNLEVEL=1", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
     update = subprocess.run([*apt, "update"], capture_output=True, text=True, check=False)
     command = [*apt, "install", "--yes", "--no-install-recommends", *packages]
+    newer = [package for package in packages if package in BACKPORTED]
+    if newer and (source := _backports()):
+        _install_backported(prefix, apt, newer, source)
     with _without_cluster(prefix) if "postgresql" in packages else nullcontext():
         result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode == 0:
@@ -76,6 +88,34 @@ def install(packages: Sequence[str]) -> str | None:
     # A list that could not be refreshed matters only when the installation then failed.
     log = f"{update.stderr}\n{result.stdout}\n{result.stderr}".strip()
     return f"`{by_hand}` failed:\n{log[-2000:]}"
+
+
+def _backports() -> str | None:
+    """The line of apt's sources that names this Debian's backports, if they can lie anywhere."""
+    release = Path("/etc/os-release")
+    facts = dict(line.split("=", 1) for line in release.read_text().splitlines() if "=" in line)
+    codename = facts.get("VERSION_CODENAME", "").strip('"')
+    keys = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+    if facts.get("ID") != "debian" or not codename or not keys.exists():
+        return None
+    return f"deb [signed-by={keys}] http://deb.debian.org/debian {codename}-backports main"
+
+
+def _install_backported(
+    prefix: Sequence[str], apt: Sequence[str], packages: Sequence[str], source: str
+) -> None:
+    """Try the backported packages; where that fails, the ordinary ones are installed after it."""
+    sources = Path("/etc/apt/sources.list.d/stigmergy-backports.list")
+    write = [*prefix, "install", "-D", "--mode=644", "/dev/stdin", str(sources)]
+    subprocess.run(write, input=f"{source}\n", capture_output=True, text=True, check=False)
+    suite = source.split()[-2]
+    subprocess.run([*apt, "update"], capture_output=True, text=True, check=False)
+    subprocess.run(
+        [*apt, "install", "--yes", "--no-install-recommends", "-t", suite, *packages],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @contextmanager

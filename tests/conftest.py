@@ -13,6 +13,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import uuid
@@ -124,6 +125,17 @@ def _pgbouncer_trouble() -> str | None:
     return _trouble(["pgbouncer", "--version"])
 
 
+def _wabt_trouble() -> str | None:
+    return _trouble(["wast2json", "--version"])
+
+
+@cache
+def _vulkan_trouble() -> str | None:
+    """Asked in another process: a driver that is not there for wgpu may end the one that asks."""
+    probe = "import wgpu; wgpu.gpu.request_adapter_sync(power_preference='high-performance')"
+    return _trouble([sys.executable, "-c", probe])
+
+
 def _trouble(argv: list[str]) -> str | None:
     """Why a program does not work here, or None."""
     if shutil.which(argv[0]) is None:
@@ -143,6 +155,8 @@ PARTS: Mapping[str, Callable[[], str | None]] = {
     "needs_strace": strace_missing,
     "needs_faketime": faketime_missing,
     "needs_network": wire_missing,
+    "needs_vulkan": _vulkan_trouble,
+    "needs_wabt": _wabt_trouble,
 }
 
 

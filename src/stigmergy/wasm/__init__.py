@@ -1,0 +1,1 @@
+"""WebAssembly agents: thousands of them in one dispatch, on the CPU and on the GPU."""

@@ -1,0 +1,1 @@
+"""The GPU engine: WebAssembly compiled to WGSL and run by wgpu."""
