@@ -3,30 +3,25 @@
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from stigmergy.errors import NotFoundError, UsageError
-from stigmergy.wasm.engine import CohortSettings, FloatMode, Slots, Status
+from stigmergy.errors import UsageError
+from stigmergy.wasm.engine import CohortSettings, FloatMode, Slots
 from stigmergy.wasm.engines import EngineName, Engines
-from stigmergy.wasm.hostcalls import HostCall, Imports, resolve_imports
-from stigmergy.wasm.module.model import Module
-from stigmergy.wasm.module.reading import read_module
+from stigmergy.wasm.hostcalls import Imports
 from stigmergy.wasm.post import Post
+from stigmergy.wasm.programs import BytecodeMissingError, Programs
 from stigmergy.wasm.result import SwarmResult
-from stigmergy.wasm.roster import ActiveAgents, Roster
-from stigmergy.wasm.seats import Entry, Program, Seated
-from stigmergy.wasm.values import Number, numbers_of
+from stigmergy.wasm.roster import ActiveAgents, AgentState, Roster
+from stigmergy.wasm.seating import Seating
+from stigmergy.wasm.seats import Seated
+from stigmergy.wasm.telling import tell
+from stigmergy.wasm.values import Number
 
 __all__ = ["BytecodeMissingError", "SwarmManager", "SwarmResult"]
-
-_NO_ARGUMENTS: Final = np.zeros((1, 0), dtype=np.uint64)
-
-
-class BytecodeMissingError(UsageError, RuntimeError):
-    """Agents were asked for before there was a module for them to run."""
 
 
 class SwarmManager:
@@ -91,17 +86,13 @@ class SwarmManager:
             clock_start_ns=clock_start_ns,
             imports=imports or Imports(),
         )
-        self._engines = Engines(engine)
+        self._programs = Programs(self.settings.imports)
         self._roster = Roster(self.max_agents)
-        self._programs: dict[str, Program] = {}
-        self._current: Program | None = None
-        self._entries: list[Entry] = []
-        self._entry_numbers: dict[tuple[str, int | str], int] = {}
-        self._named: list[tuple[int | str, str]] = []
-        self._seated: list[Seated] = []
-        self._memory_init: dict[int, bytes] = {}
-        self._scratch: dict[int, bytearray] = {}
-        self.active_agents: Mapping[int, object] = ActiveAgents(self._roster, self._named)
+        self._seating = Seating(self._roster, Engines(engine), self._programs, self.settings)
+        self.active_agents: Mapping[int, AgentState] = ActiveAgents(
+            self._roster, self._programs.named
+        )
+        """The agents by number."""
 
     # --- modules ---
 
@@ -122,30 +113,41 @@ class SwarmManager:
             InvalidModuleError: It is no valid module; the message has the reason.
             UnsupportedError: It imports what is not there, or needs what no engine has.
         """
-        module = read_module(wasm)
-        program = self._programs.get(module.digest)
-        if program is None:
-            program = Program(module, resolve_imports(module, self.settings.imports))
-            self._programs[module.digest] = program
-        self._current = program
-        return module.digest
+        return self._programs.load(wasm)
+
+    def unload_bytecode(self, digest: str) -> None:
+        """Forget a module and free what was compiled for it.
+
+        Raises:
+            NotFoundError: No such module is loaded.
+            UsageError: Agents run it: kill them first.
+        """
+        program = self._programs.program(digest)
+        entries = [at for at, one in self._programs.entries.items() if one.program is program]
+        used = int(np.isin(self._roster.entries[self._roster.slots()], entries).sum())
+        if used:
+            message = f"{used} agents run the module {digest[:12]}: kill them first"
+            raise UsageError(message)
+        self._seating.end(program)
+        self._programs.forget(program)
 
     @property
     def bytecode_loaded(self) -> bool:
         """Whether there is a module to run."""
-        return self._current is not None
+        return self._programs.current is not None
 
     _bytecode_loaded = bytecode_loaded
 
     @property
     def bytecode_size(self) -> int:
         """The bytes of the module that is spawned by default; 0 before one is loaded."""
-        return len(self._current.module.wasm) if self._current else 0
+        current = self._programs.current
+        return len(current.module.wasm) if current else 0
 
     @property
     def placements(self) -> list[str]:
         """For each module in use and each engine that runs it: which, on what, and why."""
-        return [one.told() for one in self._seated]
+        return [seat.told() for seat in self._seating.seats]
 
     @property
     def free_slots(self) -> Sequence[int]:
@@ -176,13 +178,12 @@ class SwarmManager:
             SwarmFullError: Every slot is taken.
             UsageError: There is no such function, or the arguments are not what it takes.
         """
-        number = self._entry_number(entry_point, module)
-        entry = self._entries[number]
-        if memory_init:
-            self._check_memory_init(entry.program.module, memory_init)
+        number = self._programs.entry_number(entry_point, module)
+        entry = self._programs.entries[number]
+        self._seating.check_memory_init(entry.program, memory_init)
         slot = self._roster.add_one(number, entry.argument_bits(args or ()))
         if memory_init:
-            self._memory_init[slot] = bytes(memory_init)
+            self._seating.memory_init[slot] = bytes(memory_init)
         return self._roster.next_agent_id - 1
 
     def spawn_agents(
@@ -202,10 +203,9 @@ class SwarmManager:
         if count < 0:
             message = f"{count} agents cannot be spawned"
             raise UsageError(message)
-        number = self._entry_number(entry_point, module)
-        entry = self._entries[number]
-        if memory_init:
-            self._check_memory_init(entry.program.module, memory_init)
+        number = self._programs.entry_number(entry_point, module)
+        entry = self._programs.entries[number]
+        self._seating.check_memory_init(entry.program, memory_init)
         columns = np.zeros((count, 0)) if args is None else np.asarray(args)
         if columns.ndim == 1:
             columns = columns[:, np.newaxis]
@@ -214,7 +214,7 @@ class SwarmManager:
             raise UsageError(message)
         slots = self._roster.add(count, number, entry.argument_words(columns))
         if memory_init:
-            self._memory_init.update(dict.fromkeys(slots.tolist(), bytes(memory_init)))
+            self._seating.memory_init.update(dict.fromkeys(slots.tolist(), bytes(memory_init)))
         return range(self._roster.next_agent_id - count, self._roster.next_agent_id)
 
     def restart_agent(
@@ -229,15 +229,15 @@ class SwarmManager:
             UsageError, UnsupportedError: As for `spawn_agent` and `dispatch`.
         """
         slots = self._roster.slots_of([agent_id])
-        digest = self._entry(int(slots[0])).program.module.digest
-        self._seat(slots)
-        number = self._entry_number(entry_point, digest)
-        entry = self._entries[number]
+        digest = self._programs.entries[int(self._roster.entries[slots[0]])].program.module.digest
+        number = self._programs.entry_number(entry_point, digest)
+        entry = self._programs.entries[number]
         bits = entry.argument_bits(args or ())
+        self._seating.seat(slots)
         words = np.array(bits, dtype=np.uint64).reshape(1, len(bits))
-        seat = self._seated[int(self._roster.cohorts[slots[0]])] if self._is_seated(slots) else None
-        if seat is not None:
-            seat.begin(self._roster.cohort_slots[slots], entry, words)
+        for seat, _ in self._seating.by_seat(slots):
+            if seat is not None:
+                seat.begin(self._roster.cohort_slots[slots], entry, words)
         self._roster.entries[slots] = number
 
     def kill_agent(self, agent_id: int) -> None:
@@ -246,14 +246,17 @@ class SwarmManager:
         Raises:
             NotFoundError: There is no such agent (a KeyError).
         """
-        slots = self._roster.slots_of([agent_id])
-        if self._is_seated(slots):
-            self._seated[int(self._roster.cohorts[slots[0]])].leave(
-                self._roster.cohort_slots[slots]
-            )
+        self._seating.leave(self._roster.slot(agent_id))
         self._roster.remove(agent_id)
-        self._memory_init.pop(int(slots[0]), None)
-        self._scratch.pop(int(slots[0]), None)
+
+    def device_of(self, agent_id: int) -> str:
+        """Return what an agent runs on; empty where it was never dispatched, or needs nothing.
+
+        Raises:
+            NotFoundError: There is no such agent (a KeyError).
+        """
+        seat = self._seating.seat_of(self._roster.slot(agent_id))
+        return seat.device if seat else ""
 
     # --- memory ---
 
@@ -278,22 +281,15 @@ class SwarmManager:
             As `get_agent_memory`; with no size given, UsageError where the agents' sizes differ.
         """
         slots = self._roster.slots_of(agent_ids)
-        self._seat(slots)
-        sizes = self._memory_sizes(slots)
+        self._seating.seat(slots)
+        sizes = self._seating.memory_sizes(slots)
         if size is None:
             if len(set(sizes.tolist())) > 1:
                 message = "the agents' memories differ in size: say how many bytes are wanted"
                 raise UsageError(message)
             size = int(sizes[0]) - offset if len(sizes) else 0
         _check_part(offset, size, int(sizes.min(initial=2**62)))
-        memories = np.zeros((len(slots), size), dtype=np.uint8)
-        for seat, places in self._by_seat(slots):
-            if seat is None:
-                self._read_scratch(slots, places, memories, offset)
-            else:
-                in_cohort = self._roster.cohort_slots[slots[places]]
-                memories[places] = seat.cohort.read_memory(in_cohort, offset, size)
-        return memories
+        return self._seating.read_memory(slots, offset, size)
 
     def set_agent_memory(self, agent_id: int, data: bytes, offset: int = 0) -> None:
         """Write to an agent's memory.
@@ -303,16 +299,9 @@ class SwarmManager:
             UsageError: The part lies outside of its memory; nothing was written.
         """
         slots = self._roster.slots_of([agent_id])
-        self._seat(slots)
-        size = int(self._memory_sizes(slots)[0])
-        _check_part(offset, len(data), size)
-        if not self._is_seated(slots) or not self._entry(int(slots[0])).program.has_memory:
-            scratch = self._scratch.setdefault(int(slots[0]), bytearray(size))
-            scratch[offset : offset + len(data)] = data
-            return
-        content = np.frombuffer(data, dtype=np.uint8).reshape(1, len(data))
-        seat = self._seated[int(self._roster.cohorts[slots[0]])]
-        seat.cohort.write_memory(self._roster.cohort_slots[slots], offset, content)
+        self._seating.seat(slots)
+        _check_part(offset, len(data), int(self._seating.memory_sizes(slots)[0]))
+        self._seating.write_memory(slots, offset, data)
 
     # --- dispatch ---
 
@@ -335,18 +324,11 @@ class SwarmManager:
         begun = time.perf_counter()
         roster = self._roster
         slots = roster.slots() if agent_ids is None else roster.slots_of(agent_ids)
-        self._seat(slots)
-        result = SwarmResult()
-        groups = self._by_seat(slots)
-        self._run(slots, groups, max_instructions, result)
-        ids = roster.agent_ids[slots]
-        for seat, places in groups:
-            if seat is None:
-                _tell_idle(ids[places].tolist(), result)
-            else:
-                entries = roster.entries[slots[places]]
-                self._tell(seat, roster.cohort_slots[slots[places]], ids[places], entries, result)
-        result.unfinished.sort()
+        self._seating.seat(slots)
+        groups = self._seating.by_seat(slots)
+        undeliverable = self._run(slots, groups, max_instructions)
+        result = tell(roster, slots, groups, self._programs.entries)
+        result.undeliverable = undeliverable
         result.total_time_ms = (time.perf_counter() - begun) * 1000
         return result
 
@@ -355,182 +337,30 @@ class SwarmManager:
         slots: Slots,
         groups: Sequence[tuple[Seated | None, Slots]],
         max_instructions: int,
-        result: SwarmResult,
-    ) -> None:
-        """Run until nobody can go on: in turns, where agents wait for each other's messages."""
+    ) -> int:
+        """Run until nobody can go on: in turns, where agents wait for each other's messages.
+
+        Returns how many messages could not be delivered.
+        """
         turns = [
             (seat, self._roster.cohort_slots[slots[places]]) for seat, places in groups if seat
         ]
         targets = [
             seat.cohort.counts(in_cohort) + np.uint64(max_instructions) for seat, in_cohort in turns
         ]
-        post = Post(self._roster, self._seated, self.settings)
+        post = Post(self._roster, self._seating, self.settings)
         while True:
             for (seat, in_cohort), target in zip(turns, targets, strict=True):
                 seat.run(in_cohort, target)
             if not post.has_letters or not post.deliver():
                 break
-        result.undeliverable = post.undeliverable
-
-    def _tell(
-        self,
-        seat: Seated,
-        in_cohort: Slots,
-        ids: npt.NDArray[np.int64],
-        entries: npt.NDArray[np.int32],
-        result: SwarmResult,
-    ) -> None:
-        """Write what agents of one cohort came to into the result."""
-        numbers = ids.tolist()
-        statuses = seat.cohort.statuses(in_cohort)
-        counts = seat.cohort.counts(in_cohort).tolist()
-        result.instruction_counts.update(zip(numbers, counts, strict=True))
-        result.agents_on[seat.device] = result.agents_on.get(seat.device, 0) + len(numbers)
-        outputs: Sequence[bytes] = [b""] * len(numbers)
-        if seat.program.calls(HostCall.OUTPUT, HostCall.LOG):
-            outputs = seat.cohort.outputs(in_cohort)
-        result.agent_outputs.update(zip(numbers, outputs, strict=True))
-        going_on = (statuses == Status.READY) | (statuses == Status.WAITING)
-        result.unfinished.extend(ids[going_on].tolist())
-        trapped = np.flatnonzero(statuses == Status.TRAPPED)
-        if len(trapped):
-            traps = seat.cohort.traps(in_cohort[trapped])
-            found = zip(ids[trapped].tolist(), traps, strict=True)
-            result.traps.update((number, trap) for number, trap in found if trap is not None)
-        idle = ids[statuses == Status.IDLE].tolist()
-        result.agent_results.update(dict.fromkeys(idle, 0))
-        finished = np.flatnonzero(statuses == Status.FINISHED)
-        numbers_of_entries: list[int] = np.unique(entries[finished]).tolist()
-        for number in numbers_of_entries:
-            chosen = finished[entries[finished] == number]
-            values = self._values(seat, in_cohort[chosen], self._entries[number])
-            result.agent_results.update(zip(ids[chosen].tolist(), values, strict=True))
-
-    def _values(self, seat: Seated, in_cohort: Slots, entry: Entry) -> list[Number]:
-        """Return the first result of each agent, or its global 0, or 0."""
-        module = entry.program.module
-        if entry.function is not None and entry.type.results:
-            words = seat.cohort.results(in_cohort, entry.function)
-            return numbers_of(entry.type.results[0], words[:, 0])
-        if module.all_globals:
-            words = seat.cohort.read_globals(in_cohort)
-            return numbers_of(module.all_globals[0].value, words[:, 0])
-        return [0] * len(in_cohort)
-
-    # --- seats: which cohort has whom ---
-
-    def _entry_number(self, entry_point: int | str, digest: str | None) -> int:
-        """Return the position among the entries of a function of a loaded module."""
-        program = self._current
-        if program is None:
-            message = "no bytecode is loaded: call load_bytecode() with a module first"
-            raise BytecodeMissingError(message)
-        if digest is not None:
-            program = self._programs.get(digest)
-            if program is None:
-                message = f"no module with the digest {digest!r} is loaded"
-                raise NotFoundError(message)
-        key = (program.module.digest, entry_point)
-        number = self._entry_numbers.get(key)
-        if number is None:
-            self._entries.append(Entry.find(program, entry_point))
-            self._named.append((entry_point, program.module.digest))
-            number = self._entry_numbers[key] = len(self._entries) - 1
-        return number
-
-    def _entry(self, slot: int) -> Entry:
-        return self._entries[int(self._roster.entries[slot])]
-
-    def _is_seated(self, slots: Slots) -> bool:
-        return bool(self._roster.cohorts[slots[0]] >= 0)
-
-    def _by_seat(self, slots: Slots) -> list[tuple[Seated | None, Slots]]:
-        """Return the positions among `slots` of each cohort's agents; None has those without."""
-        cohorts = self._roster.cohorts[slots]
-        return [
-            (self._seated[number] if number >= 0 else None, np.flatnonzero(cohorts == number))
-            for number in np.unique(cohorts).tolist()
-        ]
-
-    def _seat(self, slots: Slots) -> None:
-        """Give agents that have none yet a place in a cohort, and their call."""
-        roster = self._roster
-        waiting = slots[roster.cohorts[slots] < 0]
-        numbers: list[int] = np.unique(roster.entries[waiting]).tolist()
-        for number in numbers:
-            entry = self._entries[number]
-            if not entry.program.needs_engine:
-                continue
-            chosen = waiting[roster.entries[waiting] == number]
-            seat = self._seat_for(entry)
-            in_cohort = seat.enter(chosen, roster.agent_ids[chosen].astype(np.uint32))
-            roster.cohort_slots[chosen] = in_cohort
-            roster.cohorts[chosen] = self._seated.index(seat)
-            self._fill_memory(seat, chosen, in_cohort)
-            for width in np.unique(roster.widths[chosen]).tolist():
-                of_width = np.flatnonzero(roster.widths[chosen] == width)
-                words = roster.arguments[chosen[of_width], :width]
-                seat.begin(in_cohort[of_width], entry, words)
-
-    def _seat_for(self, entry: Entry) -> Seated:
-        have = [seat for seat in self._seated if seat.program is entry.program]
-        placed = self._engines.place(
-            entry.program.module, self.settings, entry.function, [seat.placed for seat in have]
-        )
-        for seat in have:
-            if seat.placed is placed:
-                return seat
-        self._seated.append(Seated(entry.program, placed, self.max_agents))
-        return self._seated[-1]
-
-    def _fill_memory(self, seat: Seated, slots: Slots, in_cohort: Slots) -> None:
-        """Write the bytes that agents were spawned with, those with the same ones together."""
-        if not self._memory_init:
-            return
-        same: dict[bytes, list[int]] = {}
-        for slot, place in zip(slots.tolist(), in_cohort.tolist(), strict=True):
-            content = self._memory_init.pop(slot, None)
-            if content is not None and seat.program.has_memory:
-                same.setdefault(content, []).append(place)
-            elif content is not None:
-                self._scratch[slot] = bytearray(content.ljust(self.settings.memory_bytes, b"\0"))
-        for content, places in same.items():
-            row = np.frombuffer(content, dtype=np.uint8)
-            rows = np.broadcast_to(row, (len(places), len(row)))
-            seat.cohort.write_memory(np.array(places, dtype=np.int64), 0, rows)
-
-    def _check_memory_init(self, module: Module, content: bytes) -> None:
-        size = self.settings.memory_bytes
-        if module.all_memories:
-            size = min(size, module.all_memories[0].limits.minimum * 65_536)
-        if len(content) > size:
-            message = f"memory_init has {len(content)} bytes; the agent's memory begins with {size}"
-            raise UsageError(message)
-
-    def _memory_sizes(self, slots: Slots) -> npt.NDArray[np.int64]:
-        sizes = np.full(len(slots), self.settings.memory_bytes, dtype=np.int64)
-        for seat, places in self._by_seat(slots):
-            if seat is not None and seat.program.has_memory:
-                sizes[places] = seat.cohort.memory_sizes(self._roster.cohort_slots[slots[places]])
-        return sizes
-
-    def _read_scratch(
-        self, slots: Slots, places: Slots, memories: npt.NDArray[np.uint8], offset: int
-    ) -> None:
-        for place in places.tolist():
-            slot = int(slots[place])
-            content = self._scratch.get(slot, self._memory_init.get(slot, b""))
-            part = content[offset : offset + memories.shape[1]]
-            memories[place, : len(part)] = np.frombuffer(part, dtype=np.uint8)
+        return post.undeliverable
 
     # --- the end ---
 
     def close(self) -> None:
         """Free the engines and all agents. Idempotent."""
-        for seat in self._seated:
-            seat.cohort.close()
-        self._seated.clear()
-        self._engines.close()
+        self._seating.close()
 
     def __enter__(self) -> Self:
         return self
@@ -542,13 +372,6 @@ class SwarmManager:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _tell_idle(ids: list[int], result: SwarmResult) -> None:
-    """Agents of a module without functions finish at once, with 0."""
-    result.agent_results.update(dict.fromkeys(ids, 0))
-    result.agent_outputs.update(dict.fromkeys(ids, b""))
-    result.instruction_counts.update(dict.fromkeys(ids, 0))
 
 
 def _check_part(offset: int, size: int, limit: int) -> None:

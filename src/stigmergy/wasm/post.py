@@ -9,6 +9,7 @@ from stigmergy.wasm.delivery import Letters, deliver
 from stigmergy.wasm.engine import CohortSettings, Mail, Status
 from stigmergy.wasm.hostcalls import HostCall
 from stigmergy.wasm.roster import Roster
+from stigmergy.wasm.seating import Seating
 from stigmergy.wasm.seats import Seated
 
 __all__ = ["Post"]
@@ -17,13 +18,15 @@ __all__ = ["Post"]
 class Post:
     """The mail of one dispatch."""
 
-    def __init__(self, roster: Roster, seated: Sequence[Seated], settings: CohortSettings) -> None:
+    def __init__(self, roster: Roster, seating: Seating, settings: CohortSettings) -> None:
         self._roster = roster
-        self._seated = seated
+        self._seating = seating
+        self._seated = seating.seats
         self._settings = settings
         self.undeliverable = 0
         self.has_letters = any(
-            seat.program.calls(HostCall.SEND, HostCall.RECEIVE, HostCall.WAIT) for seat in seated
+            seat.program.calls(HostCall.SEND, HostCall.RECEIVE, HostCall.WAIT)
+            for seat in self._seated
         )
         """Whether any agent could send, receive or wait."""
 
@@ -39,18 +42,13 @@ class Post:
             if (statuses == Status.READY).any():
                 return False
             waiting.append((seat, places[statuses == Status.WAITING]))
-        if self._unseated() or not any(len(places) for _, places in waiting):
+        if self._seating.has_unseated() or not any(len(places) for _, places in waiting):
             return False
         self._carry()
         for seat, places in waiting:
             if len(places):
                 seat.cohort.wake(places)
         return True
-
-    def _unseated(self) -> bool:
-        """Whether an agent was spawned that has a call and was not dispatched yet."""
-        slots = self._roster.slots()
-        return bool((self._roster.cohorts[slots] < 0).any())
 
     def _carry(self) -> None:
         seats = [

@@ -230,7 +230,7 @@ class Roster:
 class ActiveAgents(Mapping[int, AgentState]):
     """The agents of a roster by number, made into values when looked at."""
 
-    def __init__(self, roster: Roster, entries: Sequence[tuple[int | str, str]]) -> None:
+    def __init__(self, roster: Roster, entries: Mapping[int, tuple[int | str, str]]) -> None:
         self._roster = roster
         self._entries = entries
         """For each entry: as it was given, and the digest of the module."""
