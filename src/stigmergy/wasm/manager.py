@@ -150,6 +150,11 @@ class SwarmManager:
         return [seat.told() for seat in self._seating.seats]
 
     @property
+    def devices(self) -> list[str]:
+        """What agents run on, each once."""
+        return sorted({seat.device for seat in self._seating.seats})
+
+    @property
     def free_slots(self) -> Sequence[int]:
         """The slots that no agent has."""
         return self._roster.free_slots
@@ -197,6 +202,8 @@ class SwarmManager:
     ) -> range:
         """Seat many agents at once; `args` of shape (count, parameters). Returns their numbers.
 
+        Where integers and floats are mixed, give `args` as lists or with the dtype object.
+
         Raises:
             As `spawn_agent`; then none was seated.
         """
@@ -206,7 +213,7 @@ class SwarmManager:
         number = self._programs.entry_number(entry_point, module)
         entry = self._programs.entries[number]
         self._seating.check_memory_init(entry.program, memory_init)
-        columns = np.zeros((count, 0)) if args is None else np.asarray(args)
+        columns = np.zeros((count, 0)) if args is None else _columns_of(args)
         if columns.ndim == 1:
             columns = columns[:, np.newaxis]
         if len(columns) != count:
@@ -372,6 +379,13 @@ class SwarmManager:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _columns_of(args: npt.ArrayLike) -> np.ndarray:
+    """Return arguments as an array; lists that mix integers with floats keep them apart."""
+    columns = np.asarray(args)
+    mixed = columns.dtype.kind == "f" and not isinstance(args, np.ndarray)
+    return np.array(args, dtype=object) if mixed else columns
 
 
 def _check_part(offset: int, size: int, limit: int) -> None:

@@ -56,6 +56,8 @@ def _float_bits(value_type: ValueType, number: float) -> int:
 def words_of(value_types: Sequence[ValueType], columns: np.ndarray) -> Words:
     """Return the bits of many numbers: shape (n, values), a column for each type.
 
+    Columns of the dtype object may hold integers and floats side by side; they take longer.
+
     Raises:
         UsageError: The shape or a number does not fit the types.
     """
@@ -69,6 +71,8 @@ def words_of(value_types: Sequence[ValueType], columns: np.ndarray) -> Words:
 
 
 def _column_words(value_type: ValueType, column: np.ndarray) -> np.ndarray:
+    if column.dtype == object:
+        return np.array([to_bits(value_type, one) for one in column], dtype=np.uint64)
     if value_type in _FORMATS:
         as_floats = column.astype(_DTYPES[value_type])
         unsigned = np.uint32 if value_type in _NARROW else np.uint64
