@@ -1,0 +1,1 @@
+"""WebAssembly agents: one module run by many, on the CPU and the GPU."""

@@ -1,0 +1,1 @@
+"""A compiler from WebAssembly to WGSL, and what runs it."""
