@@ -7,10 +7,10 @@ Nothing here traps: division and truncation expect operands that were checked, a
 
 Floats come in two kinds. `strict` computes with integers alone and is exact on every device: to
 nearest, ties to even, with subnormals, signed zeros and infinities; a NaN that is computed is the
-canonical quiet one, as wasmtime gives it with `cranelift_nan_canonicalization`. `fast` leaves
-arithmetic, rounding, comparison and conversion from i32 of f32 to the hardware: NaN bits, subnormals
-and the last bit may differ, and WGSL lets a device treat infinities and NaNs as it likes. f64, and
-all that converts to integers, is the same in both, for WGSL has no doubles.
+canonical quiet one, as wasmtime gives it with `cranelift_nan_canonicalization`. `fast` leaves the
+arithmetic, rounding and comparison of f32, and its conversion from i32, to the hardware: NaN bits,
+subnormals and the last bit may differ, and WGSL lets a device treat infinities and NaNs as it
+likes. What takes or gives f64, and what gives integers, is the same in both.
 """
 
 from stigmergy.wasm.gpu.library.linking import SIGNATURES, Floats, Signature, link

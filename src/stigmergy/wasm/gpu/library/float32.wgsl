@@ -91,7 +91,7 @@ fn f32_mul(a: u32, b: u32) -> u32 {
     let low = x0 * y0;
     let middle = x1 * y0 + x0 * y1 + (low >> 8u);
     let product = (x1 * y1 + (middle >> 8u)) | min((middle | low) & 0xffu, 1u);
-    let shift = countLeadingZeros(product) & 31u;
+    let shift = 1u - (product >> 31u);
     let exponent = bitcast<i32>(x.y + y.y - 126u - shift);
     let finite = sign | _f32_round(exponent, product << shift);
     let greater = max(a & 0x7fffffffu, b & 0x7fffffffu);
@@ -112,7 +112,7 @@ fn f32_div(a: u32, b: u32) -> u32 {
     let more = u32(rest2 >= y.x) + u32(rest2 >= 2u * y.x);
     let quotient = (digit1 << 12u) + digit2 + more;
     let scaled = (quotient << 6u) | u32(rest2 != more * y.x);
-    let shift = countLeadingZeros(scaled) & 31u;
+    let shift = 1u - (scaled >> 31u);
     let exponent = bitcast<i32>(x.y - y.y + 127u - shift);
     let a_magnitude = a & 0x7fffffffu;
     let b_magnitude = b & 0x7fffffffu;
@@ -137,9 +137,7 @@ fn f32_sqrt(a: u32) -> u32 {
     let root = (root1 << 10u) + bitcast<u32>(step);
     let rest = bitcast<i32>((square << 20u) - root * root);
     let scaled = bitcast<u32>(bitcast<i32>(root << 6u) + sign(rest));
-    let shift = countLeadingZeros(scaled) & 31u;
-    let exponent = (bitcast<i32>(x.y + 127u) >> 1u) - bitcast<i32>(shift);
-    let finite = _f32_pack(bitcast<u32>(exponent), scaled << shift);
+    let finite = _f32_pack(bitcast<u32>(bitcast<i32>(x.y + 127u) >> 1u), scaled);
     let itself = (a & 0x7fffffffu) == 0u || a == 0x7f800000u;
     return select(select(finite, 0x7fc00000u, a > 0x7f800000u), a, itself);
 }

@@ -162,9 +162,7 @@ fn f64_sqrt(a: vec2<u32>) -> vec2<u32> {
     let root = i64_add(vec2<u32>(root1 << 23u, root1 >> 9u), vec2<u32>(step, 0u));
     let rest = i64_sub(vec2<u32>(0u, square.x << 14u), i64_mul(root, root));
     let scaled = _u64_nudge(vec2<u32>(root.x << 9u, (root.y << 9u) | (root.x >> 23u)), rest);
-    let shift = 1u - (scaled.y >> 31u);
-    let exponent = bitcast<u32>(bitcast<i32>(x.z + 1023u) >> 1u) - shift;
-    let finite = _f64_pack(exponent, _u64_shl(scaled, shift));
+    let finite = _f64_pack(bitcast<u32>(bitcast<i32>(x.z + 1023u) >> 1u), scaled);
     let top = _f64_top(a);
     let itself = top == 0u || (a.y == 0x7ff00000u && a.x == 0u);
     let nan = top > 0x7ff00000u || (a.y >> 31u) != 0u;

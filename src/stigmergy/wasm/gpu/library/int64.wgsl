@@ -221,9 +221,8 @@ fn _u64_mul_u32(a: vec2<u32>, b: u32) -> vec2<u32> {
 // step of Newton's method whose residue is exact in the low word.
 fn _reciprocal_rough(b: u32) -> u32 {
     let t = b >> 16u;
-    let h1 = 43615u - ((7269u * t) >> 15u);
-    let h2 = 96316u - ((h1 * t) >> 15u);
-    let y = (3036995939u - h2 * t) >> 14u;
+    let h = 87230u - ((14538u * t) >> 15u);
+    let y = (3036995939u - 96316u * t + ((t * t) >> 16u) * h) >> 14u;
     let residue = bitcast<i32>(0u - (b >> 8u) * y);
     return (y << 15u) + bitcast<u32>((bitcast<i32>(y) * (residue >> 16u)) >> 8u);
 }
@@ -267,10 +266,9 @@ fn _u64_scaled(a: vec2<u32>, r: u32, n: u32) -> vec2<u32> {
 // (minimax), then one step of Newton's method.
 fn _inverse_root_rough(m: u32, odd: bool) -> u32 {
     let t = m >> 16u;
-    let h1 = 17323u - ((2771u * t) >> 15u);
-    let h2 = 42166u - ((h1 * t) >> 15u);
-    let even_y = (1978083436u - h2 * t) >> 14u;
-    let y = select(even_y, (even_y * 46341u) >> 16u, odd);
+    let h = select(34646u, 24498u, odd) - ((select(5542u, 3919u, odd) * t) >> 15u);
+    let line = select(1978083436u, 1398716213u, odd) - select(42166u, 29816u, odd) * t;
+    let y = (line + ((t * t) >> 16u) * h) >> 14u;
     let residue = bitcast<i32>(0x40000000u - _u32_mul_wide(y * y, select(m >> 1u, m, odd)).y);
     return (y << 15u) + bitcast<u32>((bitcast<i32>(y) * (residue >> 6u)) >> 10u);
 }
