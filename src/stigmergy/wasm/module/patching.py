@@ -23,7 +23,7 @@ from stigmergy.wasm.module.model import (
     ValueType,
 )
 
-__all__ = ["MemoryShape", "PatchedModule", "patch", "uses_memory_size"]
+__all__ = ["MemoryShape", "PatchedModule", "export_name", "patch", "uses_memory_size"]
 
 _HEADER = b"\0asm\1\0\0\0"
 _CODE_SECTION = 10
@@ -52,29 +52,15 @@ class MemoryShape:
 
 @dataclass(frozen=True, slots=True)
 class PatchedModule:
-    """A rewritten module.
-
-    `shift` is what was added to the offset of every instruction. Exports are in the order of
-    functions, memories, tables, globals, each by index: `position` finds one.
-    """
+    """A rewritten module; `shift` is what was added to the offset of every instruction."""
 
     wasm: bytes
     shift: int
-    functions: int
-    memories: int
-    tables: int
 
-    def position(self, kind: ExternKind, index: int) -> int:
-        """Return which export, from 0, is the thing of this kind and index."""
-        match kind:
-            case "func":
-                return index
-            case "memory":
-                return self.functions + index
-            case "table":
-                return self.functions + self.memories + index
-            case "global":
-                return self.functions + self.memories + self.tables + index
+
+def export_name(kind: ExternKind, index: int) -> str:
+    """Return the name under which a rewritten module exports a thing."""
+    return f"{kind} {index}"
 
 
 def patch(
@@ -105,19 +91,15 @@ def patch(
     wasm, code_start = bytearray(_HEADER), 0
     # The data count stands before the code, though its number is higher.
     for number in (1, 2, 3, 4, 5, 6, 7, 9, 12, 10, 11):
-        content = sections.get(number, b"")
-        if content in (b"", b"\0") and number != 12:
+        content = sections.get(number)
+        if content is None:
             continue
         wasm += bytes([number]) + unsigned(len(content))
         if number == _CODE_SECTION:
             code_start = len(wasm)
         wasm += content
     return PatchedModule(
-        bytes(wasm),
-        shift=code_start - _code_start(module.wasm) if module.code else 0,
-        functions=len(module.functions),
-        memories=len(memories),
-        tables=len(tables),
+        bytes(wasm), shift=code_start - _code_start(module.wasm) if module.code else 0
     )
 
 
@@ -248,4 +230,4 @@ def _exports(module: Module) -> Iterator[bytes]:
     )
     for kind, count in counts:
         for index in range(count):
-            yield _name(f"{kind} {index}") + bytes([_EXPORT_CODES[kind]]) + unsigned(index)
+            yield _name(export_name(kind, index)) + bytes([_EXPORT_CODES[kind]]) + unsigned(index)
