@@ -176,8 +176,11 @@ class BatchAgent:
         digest = self._swarm.load_bytecode(self._module(work))
         self._recent.pop(digest, None)
         self._recent[digest] = None
+        if self._swarm.exchanges_messages(digest):
+            message = "the module sends or awaits messages, and the agent of a task is alone"
+            raise UsageError(message)
         return self._swarm.spawn_agent(
-            work.entry, work.memory_bytes(), list(work.args), module=digest
+            work.entry, work.memory_bytes(), work.args, module=digest, identity=work.identity
         )
 
     def _forget_modules(self) -> None:

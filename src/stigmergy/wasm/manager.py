@@ -1,27 +1,40 @@
 """The swarm: agents are spawned, dispatched and killed here, whatever engine runs them."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from stigmergy.errors import UsageError
+from stigmergy.errors import CorruptError, UsageError
 from stigmergy.wasm.engine import CohortSettings, FloatMode, Slots
 from stigmergy.wasm.engines import EngineName, Engines
 from stigmergy.wasm.hostcalls import Imports
+from stigmergy.wasm.journal import Journal, Operation, same_arrays
 from stigmergy.wasm.post import Post
 from stigmergy.wasm.programs import BytecodeMissingError, Programs
 from stigmergy.wasm.result import SwarmResult
 from stigmergy.wasm.roster import ActiveAgents, AgentState, Roster
 from stigmergy.wasm.seating import Seating
 from stigmergy.wasm.seats import Seated
+from stigmergy.wasm.snapshot import Snapshot, read_snapshot, write_snapshot
 from stigmergy.wasm.telling import tell
 from stigmergy.wasm.values import Number
 
 __all__ = ["BytecodeMissingError", "SwarmManager", "SwarmResult"]
+
+
+_SAVED_SETTINGS = (
+    "floats",
+    "seed",
+    "clock_start_ns",
+    "mailbox_messages",
+    "message_bytes",
+    "call_stack_bytes",
+)
 
 
 class SwarmManager:
@@ -42,6 +55,8 @@ class SwarmManager:
         message_bytes: the longest message.
         call_stack_bytes: what the GPU engine keeps for recursion of each agent.
         imports: what else modules may import.
+        journal: write down what is done to the swarm, so that `save` can save it; what that takes
+            is freed whenever the swarm is empty.
 
     Use it as a context manager, or call `close`. Not thread-safe.
     """
@@ -66,6 +81,7 @@ class SwarmManager:
         message_bytes: int = 64,
         call_stack_bytes: int = 16_384,
         imports: Imports | None = None,
+        journal: bool = True,
     ) -> None:
         self.max_agents = self.MAX_AGENTS if max_agents is None else max_agents
         memory = self.AGENT_MEMORY_SIZE if agent_memory_size is None else agent_memory_size
@@ -86,6 +102,7 @@ class SwarmManager:
             clock_start_ns=clock_start_ns,
             imports=imports or Imports(),
         )
+        self._journal = Journal(kept=journal)
         self._programs = Programs(self.settings.imports)
         self._roster = Roster(self.max_agents)
         self._seating = Seating(self._roster, Engines(engine), self._programs, self.settings)
@@ -113,7 +130,10 @@ class SwarmManager:
             InvalidModuleError: It is no valid module; the message has the reason.
             UnsupportedError: It imports what is not there, or needs what no engine has.
         """
-        return self._programs.load(wasm)
+        digest = self._programs.load(wasm)
+        module = self._programs.program(digest).module
+        self._journal.add("load", wasm=module.wasm, digest=digest)
+        return digest
 
     def unload_bytecode(self, digest: str) -> None:
         """Forget a module and free what was compiled for it.
@@ -130,6 +150,15 @@ class SwarmManager:
             raise UsageError(message)
         self._seating.end(program)
         self._programs.forget(program)
+        self._journal.add("unload", digest=digest)
+
+    def exchanges_messages(self, digest: str) -> bool:
+        """Whether agents of a loaded module can send, receive or wait.
+
+        Raises:
+            NotFoundError: No such module is loaded.
+        """
+        return self._programs.program(digest).exchanges_messages
 
     @property
     def bytecode_loaded(self) -> bool:
@@ -168,6 +197,7 @@ class SwarmManager:
         args: Sequence[Number] | None = None,
         *,
         module: str | None = None,
+        identity: int | None = None,
     ) -> int:
         """Seat a new agent, which runs from the next dispatch on. Returns its number.
 
@@ -177,6 +207,8 @@ class SwarmManager:
             memory_init: bytes for the start of its memory, over what the module puts there.
             args: the function's parameters. Where it has none, they go to the globals 1, 2 ….
             module: the digest of a loaded module; the one loaded last if not given.
+            identity: the number that the agent itself is told, and that its random values follow
+                from; its number in the swarm if not given.
 
         Raises:
             BytecodeMissingError: No module is loaded.
@@ -189,6 +221,16 @@ class SwarmManager:
         slot = self._roster.add_one(number, entry.argument_bits(args or ()))
         if memory_init:
             self._seating.memory_init[slot] = bytes(memory_init)
+        if identity is not None:
+            self._seating.identities[slot] = identity
+        self._journal.add(
+            "spawn",
+            entry_point=entry_point,
+            memory_init=memory_init,
+            args=None if args is None else list(args),
+            module=entry.program.module.digest,
+            identity=identity,
+        )
         return self._roster.next_agent_id - 1
 
     def spawn_agents(
@@ -222,6 +264,14 @@ class SwarmManager:
         slots = self._roster.add(count, number, entry.argument_words(columns))
         if memory_init:
             self._seating.memory_init.update(dict.fromkeys(slots.tolist(), bytes(memory_init)))
+        self._journal.add(
+            "spawn_many",
+            count=count,
+            entry_point=entry_point,
+            args=columns,
+            memory_init=memory_init,
+            module=entry.program.module.digest,
+        )
         return range(self._roster.next_agent_id - count, self._roster.next_agent_id)
 
     def restart_agent(
@@ -246,6 +296,8 @@ class SwarmManager:
             if seat is not None:
                 seat.begin(self._roster.cohort_slots[slots], entry, words)
         self._roster.entries[slots] = number
+        given = None if args is None else list(args)
+        self._journal.add("restart", agent_id=agent_id, entry_point=entry_point, args=given)
 
     def kill_agent(self, agent_id: int) -> None:
         """Take an agent off; its slot is free for another.
@@ -255,6 +307,9 @@ class SwarmManager:
         """
         self._seating.leave(self._roster.slot(agent_id))
         self._roster.remove(agent_id)
+        self._journal.add("kill", agent_id=agent_id)
+        if not len(self._roster):
+            self._journal.forget(self._roster.next_agent_id, self._programs.has)
 
     def device_of(self, agent_id: int) -> str:
         """Return what an agent runs on; empty where it was never dispatched, or needs nothing.
@@ -309,6 +364,7 @@ class SwarmManager:
         self._seating.seat(slots)
         _check_part(offset, len(data), int(self._seating.memory_sizes(slots)[0]))
         self._seating.write_memory(slots, offset, data)
+        self._journal.add("write", agent_id=agent_id, data=bytes(data), offset=offset)
 
     # --- dispatch ---
 
@@ -334,6 +390,8 @@ class SwarmManager:
         self._seating.seat(slots)
         groups = self._seating.by_seat(slots)
         undeliverable = self._run(slots, groups, max_instructions)
+        told = None if agent_ids is None else np.array(agent_ids, dtype=np.int64)
+        self._journal.add("dispatch", agent_ids=told, max_instructions=max_instructions)
         result = tell(roster, slots, groups, self._programs.entries)
         result.undeliverable = undeliverable
         result.total_time_ms = (time.perf_counter() - begun) * 1000
@@ -362,6 +420,105 @@ class SwarmManager:
             if not post.has_letters or not post.deliver():
                 break
         return post.undeliverable
+
+    # --- saving ---
+
+    def save(self, path: Path) -> None:
+        """Save the whole swarm to a file, agents in the middle of their calls included.
+
+        Raises:
+            UsageError: It was made without a journal, or the file cannot be written.
+        """
+        if not self._journal.kept:
+            message = "this swarm was made with journal=False: it cannot be saved"
+            raise UsageError(message)
+        settings = {
+            "max_agents": self.max_agents,
+            "agent_memory_size": self.settings.memory_bytes,
+            "output_size": self.settings.output_bytes,
+            **{name: getattr(self.settings, name) for name in _SAVED_SETTINGS},
+        }
+        journal = self._journal
+        snapshot = Snapshot(settings, journal.operations, journal.first_agent, self._state())
+        write_snapshot(path, snapshot)
+
+    @classmethod
+    def restore(
+        cls,
+        path: Path,
+        engine: EngineName = "auto",
+        *,
+        imports: Imports | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Self:
+        """Make a saved swarm again, on any engine: what was done to it is done again.
+
+        That takes as long as its agents ran. `progress` is told how many operations are done, and
+        of how many.
+
+        Raises:
+            UsageError: There is no such file, or it is of a later version.
+            CorruptError: It is damaged, or the agents did not come to where they were: on a GPU
+                with `fast` floats, that may be so.
+        """
+        snapshot = read_snapshot(path)
+        swarm = cls(engine, imports=imports, **snapshot.settings)
+        try:
+            swarm._roster.begin_at(snapshot.first_agent)
+            swarm._journal.first_agent = snapshot.first_agent
+            for done, operation in enumerate(snapshot.operations, 1):
+                swarm._do(operation)
+                if progress:
+                    progress(done, len(snapshot.operations))
+            if not same_arrays(swarm._state(), snapshot.state):
+                message = f"the swarm of {path} did not come to where it was when it was saved"
+                raise CorruptError(message, where=str(path))
+        except TypeError as error:
+            swarm.close()
+            message = f"{path} is no saved swarm, or it is damaged ({error})"
+            raise CorruptError(message, where=str(path)) from error
+        except BaseException:
+            swarm.close()
+            raise
+        return swarm
+
+    def _do(self, operation: Operation) -> None:
+        given: dict[str, Any] = dict(operation.given)
+        match operation.verb:
+            case "load":
+                self.load_bytecode(given["wasm"])
+            case "unload":
+                self.unload_bytecode(**given)
+            case "spawn":
+                self.spawn_agent(**given)
+            case "spawn_many":
+                self.spawn_agents(**given)
+            case "restart":
+                self.restart_agent(**given)
+            case "kill":
+                self.kill_agent(**given)
+            case "write":
+                self.set_agent_memory(**given)
+            case "dispatch":
+                ids = given["agent_ids"]
+                agents = None if ids is None else ids.tolist()
+                self.dispatch(agents, given["max_instructions"])
+
+    def _state(self) -> dict[str, npt.NDArray[np.int64] | npt.NDArray[np.uint64]]:
+        """Return what the agents came to: their numbers, statuses and counts."""
+        slots = self._roster.slots()
+        statuses = np.zeros(len(slots), dtype=np.int64)
+        counts = np.zeros(len(slots), dtype=np.uint64)
+        for seat, places in self._seating.by_seat(slots):
+            if seat is not None:
+                in_cohort = self._roster.cohort_slots[slots[places]]
+                statuses[places] = seat.cohort.statuses(in_cohort)
+                counts[places] = seat.cohort.counts(in_cohort)
+        return {
+            "agents": self._roster.agent_ids[slots],
+            "statuses": statuses,
+            "counts": counts,
+        }
 
     # --- the end ---
 

@@ -24,10 +24,7 @@ class Post:
         self._seated = seating.seats
         self._settings = settings
         self.undeliverable = 0
-        self.has_letters = any(
-            seat.program.calls(HostCall.SEND, HostCall.RECEIVE, HostCall.WAIT)
-            for seat in self._seated
-        )
+        self.has_letters = any(seat.program.exchanges_messages for seat in self._seated)
         """Whether any agent could send, receive or wait."""
 
     def deliver(self) -> bool:

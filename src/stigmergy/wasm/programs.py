@@ -46,6 +46,10 @@ class Programs:
         self.current = program
         return program.module.digest
 
+    def has(self, digest: str) -> bool:
+        """Whether a program with this digest is loaded."""
+        return digest in self._programs
+
     def program(self, digest: str) -> Program:
         """Return a loaded program.
 

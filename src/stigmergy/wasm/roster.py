@@ -111,6 +111,10 @@ class Roster:
     def __len__(self) -> int:
         return self.live
 
+    def begin_at(self, agent_id: int) -> None:
+        """Number the agents from here on; nobody may have been seated yet."""
+        self._first_id = self.next_agent_id = agent_id
+
     def add(self, count: int, entry: int, arguments: npt.NDArray[np.uint64]) -> Slots:
         """Number and seat new agents; arguments of shape (count, width). Returns their slots.
 

@@ -26,6 +26,8 @@ class Seating:
     ) -> None:
         self.memory_init: dict[int, bytes] = {}
         """Bytes for the memory of agents that have no place yet, by slot."""
+        self.identities: dict[int, int] = {}
+        """The numbers that agents are told where it is not their own, by slot, until seated."""
         self._roster = roster
         self._engines = engines
         self._programs = programs
@@ -71,7 +73,7 @@ class Seating:
                 continue
             chosen = waiting[roster.entries[waiting] == number]
             cohort, seat = self._seat_for(entry)
-            in_cohort = seat.enter(chosen, roster.agent_ids[chosen].astype(np.uint32))
+            in_cohort = seat.enter(chosen, self._identities_of(chosen))
             roster.cohort_slots[chosen] = in_cohort
             roster.cohorts[chosen] = cohort
             self._fill_memory(seat, chosen, in_cohort)
@@ -80,11 +82,19 @@ class Seating:
                 rows = np.flatnonzero(roster.widths[chosen] == width)
                 seat.begin(in_cohort[rows], entry, roster.arguments[chosen[rows], :width])
 
+    def _identities_of(self, slots: Slots) -> npt.NDArray[np.uint32]:
+        identities = self._roster.agent_ids[slots].astype(np.uint32)
+        if self.identities:
+            for position, slot in enumerate(slots.tolist()):
+                identities[position] = self.identities.pop(slot, identities[position])
+        return identities
+
     def leave(self, slot: int) -> None:
         """End the instance of an agent that is taken off."""
         if seat := self.seat_of(slot):
             seat.leave(self._roster.cohort_slots[slot : slot + 1].copy())
         self.memory_init.pop(slot, None)
+        self.identities.pop(slot, None)
         self._scratch.pop(slot, None)
 
     def end(self, program: Program) -> None:

@@ -38,6 +38,11 @@ class Program:
         """Whether there is anything for an engine to hold or to run."""
         return bool(self.module.code or self.module.all_memories or self.module.all_globals)
 
+    @property
+    def exchanges_messages(self) -> bool:
+        """Whether its agents can send, receive or wait."""
+        return self.calls(HostCall.SEND, HostCall.RECEIVE, HostCall.WAIT)
+
     def calls(self, *calls: HostCall) -> bool:
         """Whether it imports one of these."""
         return any(call in self.imports.functions for call in calls)

@@ -43,6 +43,8 @@ class WasmWork(BaseModel):
     entry: int | str = 0
     args: tuple[int | float, ...] = ()
     max_instructions: Annotated[int, Field(ge=1, lt=1 << 62)] = DEFAULT_INSTRUCTIONS
+    identity: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
+    """The number that the agent is told; its random values follow from it."""
     memory: str | None = None
     """Bytes for the start of its memory, in base64."""
     read: _Part | None = None
