@@ -129,12 +129,16 @@ def _packed(value: object, arrays: dict[str, np.ndarray]) -> object:
 
 
 def _unpacked(value: object, arrays: Mapping[str, np.ndarray]) -> object:
-    match value:
-        case {"base64": str(text)}:
-            return base64.b64decode(text, validate=True)
-        case {"array": str(name)}:
-            return arrays[name]
-        case {"rows": rows}:
-            return np.array(cast("list[object]", rows), dtype=object)
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = cast("dict[str, Any]", value).items()
+    match kind:
+        case "base64":
+            return base64.b64decode(content, validate=True)
+        case "array":
+            return arrays[content]
+        case "rows":
+            return np.array(content, dtype=object)
         case _:
-            return value
+            message = f"a value of the kind {kind!r}"
+            raise ValueError(message)
