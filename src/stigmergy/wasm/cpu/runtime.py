@@ -56,11 +56,6 @@ class Runtime:
         """
         return CompiledModule(self, wasm)
 
-    def validate(self, wasm: bytes) -> str | None:
-        """Return what is wrong with a module, None if it is valid."""
-        error = binding.module_validate(self.address, wasm, len(wasm))
-        return binding.take_message(error=error) if error else None
-
     def close(self) -> None:
         """Free the engine; modules and stores made of it keep what they need. Idempotent."""
         address, self.address = self.address, 0
