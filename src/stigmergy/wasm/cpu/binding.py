@@ -125,20 +125,12 @@ module_new: Callable[[Pointer, bytes, int, Pointer], Pointer | None] = _function
     "wasmtime_module_new", _P, _P, ctypes.c_char_p, _SIZE, _P, releasing=True
 )
 module_delete: Callable[[Pointer], None] = _function("wasmtime_module_delete", None, _P)
-module_validate: Callable[[Pointer, bytes, int], Pointer | None] = _function(
-    "wasmtime_module_validate", _P, _P, ctypes.c_char_p, _SIZE, releasing=True
-)
 
 # Linkers.
 linker_new: Callable[[Pointer], Pointer] = _function("wasmtime_linker_new", _P, _P)
 linker_delete: Callable[[Pointer], None] = _function("wasmtime_linker_delete", None, _P)
 linker_allow_shadowing: Callable[[Pointer, int], None] = _function(
     "wasmtime_linker_allow_shadowing", None, _P, _BOOL
-)
-linker_define: Callable[[Pointer, Pointer, bytes, int, bytes, int, Pointer], Pointer | None] = (
-    _function(
-        "wasmtime_linker_define", _P, _P, _P, ctypes.c_char_p, _SIZE, ctypes.c_char_p, _SIZE, _P
-    )
 )
 linker_define_function: Callable[
     [Pointer, bytes, int, bytes, int, Pointer, Any, int, None], Pointer | None
@@ -155,9 +147,12 @@ linker_define_async_function: Callable[
 linker_instantiate_pre: Callable[[Pointer, Pointer, Pointer], Pointer | None] = _function(
     "wasmtime_linker_instantiate_pre", _P, _P, _P, _P
 )
-linker_instantiate: Callable[[Pointer, Pointer, Pointer, Pointer, Pointer], Pointer | None] = (
-    _function("wasmtime_linker_instantiate", _P, _P, _P, _P, _P, _P, releasing=True)
+linker_define_instance: Callable[[Pointer, Pointer, bytes, int, Pointer], Pointer | None] = (
+    _function("wasmtime_linker_define_instance", _P, _P, _P, ctypes.c_char_p, _SIZE, _P)
 )
+linker_instantiate_async: Callable[
+    [Pointer, Pointer, Pointer, Pointer, Pointer, Pointer], Pointer
+] = _function("wasmtime_linker_instantiate_async", _P, _P, _P, _P, _P, _P, _P)
 
 # Types of functions.
 _valtype_new: Callable[[int], Pointer] = _function("wasm_valtype_new", _P, ctypes.c_uint8)
@@ -190,9 +185,6 @@ instance_pre_instantiate: Callable[[Pointer, Pointer, Pointer, Pointer], Pointer
 instance_pre_instantiate_async: Callable[[Pointer, Pointer, Pointer, Pointer, Pointer], Pointer] = (
     _function("wasmtime_instance_pre_instantiate_async", _P, _P, _P, _P, _P, _P)
 )
-instance_export_nth: Callable[[Pointer, Pointer, int, Pointer, Pointer, Pointer], bool] = _function(
-    "wasmtime_instance_export_nth", _BOOL, _P, _P, _SIZE, _P, _P, _P
-)
 instance_export_get: Callable[[Pointer, Pointer, bytes, int, Pointer], bool] = _function(
     "wasmtime_instance_export_get", _BOOL, _P, _P, ctypes.c_char_p, _SIZE, _P
 )
@@ -204,7 +196,6 @@ call_async: Callable[[Pointer, Pointer, Pointer, int, Pointer, int, Pointer, Poi
 future_poll: Callable[[Pointer], bool] = _function(
     "wasmtime_call_future_poll", _BOOL, _P, releasing=True
 )
-future_poll_holding: Callable[[Pointer], bool] = _function("wasmtime_call_future_poll", _BOOL, _P)
 future_delete: Callable[[Pointer], None] = _function("wasmtime_call_future_delete", None, _P)
 caller_context: Callable[[Pointer], Pointer] = _function("wasmtime_caller_context", _P, _P)
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Sequence
+from functools import partial
 from time import perf_counter
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from stigmergy.swarm.nursery import Nursery
 from stigmergy.wasm.cpu import binding
 from stigmergy.wasm.cpu.agent import Agent
 from stigmergy.wasm.cpu.binding import EXTERN_WORDS, VALUE_KINDS, VALUE_WORDS, Cell
@@ -25,18 +25,17 @@ __all__ = ["CpuCohort"]
 
 _SAMPLE = 16
 """How many agents are run before it is decided whether threads share the rest."""
-_WORTH_SHARING_S = 20e-6
+_SHARED_EACH_S = 20e-6
 """What an agent must take for that: taking Python's lock from each other costs as much."""
-
-_Work = Iterator[tuple[Agent, int]]
+_SHARED_S = 2e-3
+"""And what the rest must take: threads take 0.1 ms to start."""
 
 
 class CpuCohort:
     """Agents, each with a store of its own. Not thread-safe."""
 
-    def __init__(self, program: Program, pool: ThreadPoolExecutor, threads: int) -> None:
+    def __init__(self, program: Program, threads: int) -> None:
         self._program = program
-        self._pool = pool
         self._threads = threads
         self._agents = program.hosting.agents
 
@@ -86,19 +85,17 @@ class CpuCohort:
             for agent, target in zip(agents, targets.tolist(), strict=True)
             if agent.status == ready
         ]
-        remaining = iter(work)
         begun = perf_counter()
-        _advance(islice(remaining, _SAMPLE))
-        elapsed = perf_counter() - begun
-        if self._threads > 1 and len(work) > _SAMPLE and elapsed > _SAMPLE * _WORTH_SHARING_S:
-            shared = [
-                self._pool.submit(_advance, remaining_part)
-                for remaining_part in _parts(work[_SAMPLE:], self._threads)
-            ]
-            for one in shared:
-                one.result()
+        _advance(work[:_SAMPLE])
+        each_s, rest = (perf_counter() - begun) / _SAMPLE, work[_SAMPLE:]
+        if self._threads > 1 and each_s > _SHARED_EACH_S and each_s * len(rest) > _SHARED_S:
+            with Nursery() as nursery:
+                for thread in range(self._threads):
+                    # Dealt like cards: neighbours tend to take alike.
+                    part = rest[thread :: self._threads]
+                    nursery.start(partial(_advance, part), name=f"wasm {thread}")
         else:
-            _advance(remaining)
+            _advance(rest)
         return self.statuses(slots)
 
     def wake(self, slots: Slots) -> None:
@@ -228,12 +225,7 @@ def _numbers(slots: Slots) -> list[int]:
     return slots.tolist()
 
 
-def _advance(work: _Work) -> None:
+def _advance(work: list[tuple[Agent, int]]) -> None:
     cell = Cell()
     for agent, target in work:
         agent.advance(target, cell)
-
-
-def _parts(work: list[tuple[Agent, int]], count: int) -> list[_Work]:
-    """Deal the work out to some threads, card by card: neighbours tend to take alike."""
-    return [iter(work[first::count]) for first in range(count)]

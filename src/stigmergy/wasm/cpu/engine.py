@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 from stigmergy.wasm.cpu.cohort import CpuCohort
@@ -22,7 +21,6 @@ class CpuEngine:
     def __init__(self, threads: int | None = None) -> None:
         self._runtime = Runtime()
         self._threads = threads or os.cpu_count() or 1
-        self._pool = ThreadPoolExecutor(self._threads, "wasm")
 
     @property
     def name(self) -> Literal["cpu", "gpu"]:
@@ -47,9 +45,8 @@ class CpuEngine:
             UnsupportedError: This engine cannot run the module, for the reason given.
         """
         program = Program(self._runtime, module, settings)
-        return CpuCohort(program, self._pool, self._threads)
+        return CpuCohort(program, self._threads)
 
     def close(self) -> None:
-        """Join the threads and free the engine. Idempotent; cohorts must be closed before."""
-        self._pool.shutdown()
+        """Free the engine. Idempotent; cohorts must be closed before."""
         self._runtime.close()

@@ -17,8 +17,9 @@ _SETTINGS = (
     (binding.config_custom_page_sizes, 1),
     (binding.config_threads, 0),
     (binding.config_tail_call, 0),
-    (binding.config_gc, 0),
-    (binding.config_function_references, 0),
+    # Constants may name a global of the module's own, which an imported one becomes.
+    (binding.config_gc, 1),
+    (binding.config_function_references, 1),
     (binding.config_multi_memory, 0),
     (binding.config_exceptions, 0),
     (binding.config_concurrency_support, 0),
@@ -54,11 +55,6 @@ class Runtime:
             StigmergyError: It is not valid.
         """
         return CompiledModule(self, wasm)
-
-    def validate(self, wasm: bytes) -> str | None:
-        """Return what is wrong with a module, None if it is valid."""
-        error = binding.module_validate(self.address, wasm, len(wasm))
-        return binding.take_message(error=error) if error else None
 
     def close(self) -> None:
         """Free the engine; modules and stores made of it keep what they need. Idempotent."""
