@@ -167,7 +167,7 @@ class CountingRules:
     ) -> None:
         """Each agent has its own; after the last iteration there is no head any more."""
         targets = list(range(30))
-        # the entry counts 1 when it is behind; an iteration counts 5
+        # not begun; the entry, which the first head follows at once; an iteration counts 5
         heads = [0, *(1 + 5 * done for done in range(5))]
         stops = [next((head for head in heads if head >= target), None) for target in targets]
         with crew(engine, _LOOPS, size=len(targets)) as agents:
@@ -179,9 +179,9 @@ class CountingRules:
     def test_an_agent_stops_where_the_entry_of_a_function_finds_its_target_reached(
         self, engine: Engine
     ) -> None:
-        """Before the entry is counted."""
-        # chain: its entry, the constant and the call; then a callee's four and the next call
-        entries = [0, 3, 8, 13]
+        """The entry is counted already."""
+        # chain's entry; the constant, the call, the callee's entry; its other three, and so on
+        entries = [0, 1, 4, 9, 14]
         targets = list(range(20))
         stops = [next((entry for entry in entries if entry >= target), None) for target in targets]
         with crew(engine, _LOOPS, size=len(targets)) as agents:
