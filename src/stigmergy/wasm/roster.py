@@ -37,7 +37,10 @@ class AgentState:
 
 
 class FreeSlots(Sequence[int]):
-    """The slots from 0 below a limit that nobody has; the one freed last is taken next."""
+    """The slots from 0 below a limit that nobody has; those freed last are taken next.
+
+    Several that are taken at once come in ascending order: engines are faster with neighbours.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -58,7 +61,8 @@ class FreeSlots(Sequence[int]):
             )
             raise SwarmFullError(message)
         reused = min(count, len(self._freed))
-        slots = [self._freed.pop() for _ in range(reused)]
+        slots = sorted(self._freed[len(self._freed) - reused :])
+        del self._freed[len(self._freed) - reused :]
         slots.extend(range(self._fresh, self._fresh + count - reused))
         self._fresh += count - reused
         return slots
