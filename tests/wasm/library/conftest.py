@@ -289,12 +289,15 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {{
 def device() -> Iterator[Device]:
     import wgpu
 
-    adapter = wgpu.gpu.request_adapter_sync()
-    device = Device(adapter.request_device_sync())
-    # What the driver opens once for the process is opened here, not in the first test.
-    device.run("i64_eqz", np.zeros((1, 2), dtype=np.uint32))
-    yield device
-    device.device.destroy()
+    with pytest.MonkeyPatch.context() as patch:
+        # Mesa would write its cache from a thread, with files open when a test ends.
+        patch.setenv("MESA_SHADER_CACHE_DISABLE", "true")
+        adapter = wgpu.gpu.request_adapter_sync()
+        device = Device(adapter.request_device_sync())
+        # What the driver opens once for the process is opened here, not in the first test.
+        device.run("i64_eqz", np.zeros((1, 2), dtype=np.uint32))
+        yield device
+        device.device.destroy()
 
 
 # --- the oracle ---
