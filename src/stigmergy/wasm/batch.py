@@ -167,8 +167,7 @@ class BatchAgent:
                 ids = [one for one, (_, work) in seated.items() if work.max_instructions == budget]
                 outcomes += self._dispatch(ids, budget, seated)
         finally:
-            for agent_id in seated:
-                self._swarm.kill_agent(agent_id)
+            self._swarm.kill_agents(list(seated))
             self._forget_modules()
         return outcomes
 

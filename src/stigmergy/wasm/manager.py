@@ -305,9 +305,20 @@ class SwarmManager:
         Raises:
             NotFoundError: There is no such agent (a KeyError).
         """
-        self._seating.leave(self._roster.slot(agent_id))
-        self._roster.remove(agent_id)
-        self._journal.add("kill", agent_id=agent_id)
+        self.kill_agents([agent_id])
+
+    def kill_agents(self, agent_ids: Sequence[int]) -> None:
+        """Take many agents off at once.
+
+        Raises:
+            NotFoundError: One of them is not there (a KeyError); none was taken off.
+        """
+        slots = self._roster.slots_of(agent_ids)
+        numbers: list[int] = self._roster.agent_ids[slots].tolist()
+        self._seating.leave(slots)
+        for number in numbers:
+            self._roster.remove(number)
+        self._journal.add("kill", agent_ids=numbers)
         if not len(self._roster):
             self._journal.forget(self._roster.next_agent_id, self._programs.has)
 
@@ -496,7 +507,7 @@ class SwarmManager:
             case "restart":
                 self.restart_agent(**given)
             case "kill":
-                self.kill_agent(**given)
+                self.kill_agents(**given)
             case "write":
                 self.set_agent_memory(**given)
             case "dispatch":

@@ -89,13 +89,15 @@ class Seating:
                 identities[position] = self.identities.pop(slot, identities[position])
         return identities
 
-    def leave(self, slot: int) -> None:
-        """End the instance of an agent that is taken off."""
-        if seat := self.seat_of(slot):
-            seat.leave(self._roster.cohort_slots[slot : slot + 1].copy())
-        self.memory_init.pop(slot, None)
-        self.identities.pop(slot, None)
-        self._scratch.pop(slot, None)
+    def leave(self, slots: Slots) -> None:
+        """End the instances of agents that are taken off."""
+        for seat, places in self.by_seat(slots):
+            if seat is not None:
+                seat.leave(self._roster.cohort_slots[slots[places]])
+        for kept in (self.memory_init, self.identities, self._scratch):
+            if kept:
+                for slot in slots.tolist():
+                    kept.pop(slot, None)
 
     def end(self, program: Program) -> None:
         """Close the cohorts of a program that nobody runs."""

@@ -76,7 +76,7 @@ def _measure(
     rows: list[Measured] = []
     for name in engines:
         try:
-            with SwarmManager(engine_of(name), agents) as swarm:
+            with SwarmManager(engine_of(name), agents, kernel.memory_bytes) as swarm:
                 row = measure_swarm(swarm, kernel, agents, rounds=rounds)
                 devices = swarm.devices
         except UnsupportedError as error:

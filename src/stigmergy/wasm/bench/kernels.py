@@ -5,25 +5,32 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-__all__ = ["KERNELS", "Kernel", "kernel_module"]
+__all__ = ["KERNELS", "Kernel"]
 
 _MASK = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """An export of the module, the size that it is measured with, and its answer in Python."""
+    """An export of a module, the size that it is measured with, and its answer in Python."""
 
     name: str
     size: int
     expected: Callable[[int, int], int]
     """(agent, size) -> the result as an unsigned number."""
+    file: str = "kernels.wat"
+    memory_bytes: int = 1_024
+    """The memory that an agent is given; it needs no more."""
+
+    @property
+    def module(self) -> str:
+        """The module that has it, as text."""
+        return _text(self.file)
 
 
 @cache
-def kernel_module() -> str:
-    """Return the module of all kernels, as text."""
-    return files("stigmergy.wasm.bench").joinpath("kernels.wat").read_text()
+def _text(file: str) -> str:
+    return files("stigmergy.wasm.bench").joinpath(file).read_text()
 
 
 def _xorshift(agent: int, size: int) -> int:
@@ -70,7 +77,7 @@ KERNELS: Mapping[str, Kernel] = {
         Kernel("xorshift", 1_000, _xorshift),
         Kernel("collatz", 10, _collatz),
         Kernel("fib", 1_000, _fib),
-        Kernel("sieve", 512, _sieve),
+        Kernel("sieve", 512, _sieve, "sieve.wat"),
     )
 }
 """By name; a run takes between 10,000 and 30,000 instructions."""

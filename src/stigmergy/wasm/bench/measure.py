@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stigmergy.errors import StigmergyError
-from stigmergy.wasm.bench.kernels import Kernel, kernel_module
+from stigmergy.wasm.bench.kernels import Kernel
 from stigmergy.wasm.manager import SwarmManager
 
 __all__ = ["Measured", "measure_native", "measure_python", "measure_swarm"]
@@ -50,7 +50,7 @@ def measure_swarm(
     """
     times: list[float] = []
     instructions = 0
-    digest = swarm.load_bytecode(kernel_module())
+    digest = swarm.load_bytecode(kernel.module)
     args = np.stack([np.arange(agents), np.full(agents, kernel.size)], axis=1)
     for _ in range(rounds + 1):
         begun = time.perf_counter()
@@ -59,8 +59,7 @@ def measure_swarm(
         times.append(time.perf_counter() - begun)
         instructions = sum(result.instruction_counts.values())
         _check(kernel, {at: result.agent_results[one] for at, one in enumerate(ids)})
-        for one in ids:
-            swarm.kill_agent(one)
+        swarm.kill_agents(ids)
     return Measured(way or "swarm", agents, min(times[1:]), times[0], instructions)
 
 
@@ -69,7 +68,7 @@ def measure_python(kernel: Kernel, agents: int, instructions: int) -> Measured:
     from wasmtime import Engine, Func, Instance, Module, Store
 
     engine = Engine()
-    module = Module(engine, kernel_module())
+    module = Module(engine, kernel.module)
 
     def run() -> dict[int, int | float]:
         answers: dict[int, int | float] = {}
@@ -92,7 +91,7 @@ def measure_native(kernel: Kernel, agents: int, instructions: int) -> Measured:
 
     engine = Engine()
     store = Store(engine)
-    looped = kernel_module().rstrip()[:-1] + _LOOP + ")"
+    looped = kernel.module.rstrip()[:-1] + _LOOP + ")"
     looped = looped.replace(f'(func (export "{kernel.name}")', f'(func $k (export "{kernel.name}")')
     function = Instance(store, Module(engine, looped), []).exports(store)["all"]
     assert isinstance(function, Func)
