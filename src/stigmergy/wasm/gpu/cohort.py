@@ -208,7 +208,7 @@ class GpuCohort:
 
     def run(self, slots: Slots, targets: Counts) -> Statuses:
         """Run each READY agent until it stops by itself or its count reaches its target."""
-        ready = self._status[slots] == Status.READY
+        ready = (self._status[slots] == Status.READY) & (self._count[slots] < targets)
         if ready.all():
             chosen, wanted = slots, targets
         else:
