@@ -27,8 +27,7 @@ class TestCpuEngine(EngineContract):
 @pytest.fixture(scope="module")
 def gpu_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     with closing(GpuEngine(cache=tmp_path_factory.mktemp("verdicts"))) as engine:
-        # The driver keeps what it loads with the first device for the whole process.
-        engine.cohort(Module(b""), CohortSettings()).close()
+        engine.cohort(Module(b""), CohortSettings()).close()  # its device is there from here on
         yield engine
 
 
