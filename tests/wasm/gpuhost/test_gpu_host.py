@@ -311,7 +311,6 @@ def test_a_lost_device_loses_its_agents_and_the_engine_makes_another(host: Host)
     agents = host.crew(engine, size=2)
     agents.call("spin", 1)
     agents.cohort._device._device.destroy()
-    agents.cohort._device._staging = None
     with pytest.raises(TransientError, match="state of all agents"):
         agents.call("spin", 2)
     with pytest.raises(TransientError, match="state of all agents"):
