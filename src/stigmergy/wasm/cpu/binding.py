@@ -124,6 +124,7 @@ engine_delete: Callable[[Pointer], None] = _function("wasm_engine_delete", None,
 module_new: Callable[[Pointer, bytes, int, Pointer], Pointer | None] = _function(
     "wasmtime_module_new", _P, _P, ctypes.c_char_p, _SIZE, _P, releasing=True
 )
+module_clone: Callable[[Pointer], Pointer] = _function("wasmtime_module_clone", _P, _P)
 module_delete: Callable[[Pointer], None] = _function("wasmtime_module_delete", None, _P)
 
 # Linkers.
