@@ -195,6 +195,18 @@ def test_a_start_function_may_stop_midway_and_the_call_follows_it(engine: CpuEng
         assert agents.globals() == [(12,)]
 
 
+def test_a_start_function_that_is_given_up_does_not_come_back(engine: CpuEngine) -> None:
+    with crew(engine, _MIXTURE, size=2, memory_bytes=3 << 16) as agents:
+        agents.begin("f", 2)
+        agents.run(20, slots=agents.slots(0))
+        (begun,) = agents.globals()[0]
+        agents.begin("f", 2)
+        agents.run()
+        assert agents.globals() == [(begun,), (12,)]
+        start = 1 + 4 * 11
+        assert agents.counts()[1] - agents.counts()[0] == start
+
+
 def test_threads_that_share_the_work_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = [slot % 11 + 1 for slot in range(300)]
     outcomes: list[_Outcome] = []
@@ -206,11 +218,31 @@ def test_threads_that_share_the_work_change_nothing(monkeypatch: pytest.MonkeyPa
             monkeypatch.setattr(cohort_module, "_SHARED_EACH_S", 0.0 if threads > 1 else 1.0)
             monkeypatch.setattr(cohort_module, "_SHARED_S", 0.0)
             agents.begin("f", sizes)
+            assert set(agents.run()) == {Status.FINISHED}
+            agents.begin("f", sizes)
             target = 0
             while Status.READY in agents.run(target):
                 target += 500
             outcomes.append(_outcome(agents))
     assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize(("limits", "most"), [("2", 5), ("2 4", 4), ("2 9", 5), ("7", 7)])
+def test_a_table_grows_up_to_the_least_of_what_is_allowed(
+    engine: CpuEngine, limits: str, most: int
+) -> None:
+    wat = f"""(module (table {limits} funcref)
+      (func (export "grow") (param i32) (result i32 i32)
+        (table.grow (ref.null func) (local.get 0)) (table.size)))"""
+    first = int(limits.split(maxsplit=1)[0])
+    with crew(engine, wat, table_elements=5) as agents:
+        wanted = [0, most - first, most - first + 1, 1 << 31]
+        assert agents.call("grow", wanted) == [
+            (first, first),
+            (first, most),
+            (2**32 - 1, first),
+            (2**32 - 1, first),
+        ]
 
 
 _HOSTED = """
@@ -265,6 +297,10 @@ def test_a_waiting_agent_can_be_given_another_call(engine: CpuEngine) -> None:
         agents.cohort.wake(agents.slots())
         assert agents.run() == [Status.FINISHED] * 4
         assert agents.results("wait") != drawn
+        agents.begin("wait")
+        agents.run()
+        agents.begin("deep", 100)
+        assert agents.run(50) == [Status.READY] * 4, "it waits no more"
 
 
 def test_a_cohort_closes_with_agents_in_the_midst_of_calls(engine: CpuEngine) -> None:

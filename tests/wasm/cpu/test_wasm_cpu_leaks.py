@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 
@@ -10,6 +11,7 @@ import psutil
 import pytest
 
 from stigmergy.testing.engines import Crew, crew
+from stigmergy.wasm.cpu import binding
 from stigmergy.wasm.cpu.engine import CpuEngine
 from stigmergy.wasm.engine import Status
 
@@ -68,6 +70,51 @@ def test_ten_thousand_agents_leave_nothing_behind(live: Callable[[Crew], None]) 
         assert stacks.free == 64 * len(stacks._mappings), "a stack is missing"
         assert len(stacks._mappings) <= _AGENTS // 64 + 1, "stacks were not used again"
     assert used[-1] - used[2] < _LEAKED_BYTES, used
+
+
+_OWNED = {
+    "engine_new": "engine_delete",
+    "module_new": "module_delete",
+    "module_clone": "module_delete",
+    "linker_new": "linker_delete",
+    "linker_instantiate_pre": "instance_pre_delete",
+    "functype": "functype_delete",
+    "store_new": "store_delete",
+    "call_async": "future_delete",
+    "instance_pre_instantiate_async": "future_delete",
+    "trap_origin": "frame_delete",
+}
+"""What makes a thing, and what must delete it."""
+
+
+def test_what_is_made_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: Counter[str] = Counter()
+
+    def counted(name: str) -> Callable[..., object]:
+        function = getattr(binding, name)
+
+        def call(*arguments: object) -> object:
+            calls[name] += 1
+            return function(*arguments)
+
+        return call
+
+    for name in {*_OWNED, *_OWNED.values()}:
+        monkeypatch.setattr(binding, name, counted(name))
+    with closing(CpuEngine(1)) as engine:
+        for size in (1, 3):
+            with crew(engine, _WAT, size=size) as agents:
+                for live in (_finish, _stop_midway, _wait, _trap, _finish, _wait):
+                    live(agents)
+    for deleting in set(_OWNED.values()):
+        made = [name for name in _OWNED if _OWNED[name] == deleting]
+        assert all(calls[name] for name in made), "the test makes one of each"
+        assert sum(calls[name] for name in made) == calls[deleting], deleting
+
+
+def test_every_kind_of_thing_that_can_be_deleted_is_counted() -> None:
+    deleting = {name for name in vars(binding) if name.endswith("_delete") and name[0] != "_"}
+    assert deleting - set(_OWNED.values()) == {"trap_delete"}, "see what makes it"
 
 
 def test_cohorts_leave_nothing_behind() -> None:
