@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 
 from stigmergy.errors import StigmergyError, UnsupportedError
 from stigmergy.testing.engines import Crew, crew
+from stigmergy.wasm.cpu import binding
 from stigmergy.wasm.cpu import cohort as cohort_module
 from stigmergy.wasm.cpu.agent import Agent
 from stigmergy.wasm.cpu.engine import CpuEngine
 from stigmergy.wasm.cpu.hosting import Hosting
 from stigmergy.wasm.engine import CohortSettings, Status, Trap, TrapKind
 from stigmergy.wasm.hostcalls import HostCall, Imports
+from stigmergy.wasm.module.model import Limits, MemoryType, TableType
 from stigmergy.wasm.module.reading import read_module
 
 
@@ -285,6 +287,59 @@ def test_what_a_function_of_the_host_raises_is_raised_by_run(
             agents.run()
         assert isinstance(raised.value.__cause__, ZeroDivisionError)
         assert agents.run() == [Status.FINISHED, Status.TRAPPED, Status.FINISHED]
+
+
+def test_an_agent_for_whose_stack_there_is_no_room_is_an_error_not_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_size: int) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    with closing(CpuEngine()) as engine, crew(engine, _TRAPS, size=2) as agents:
+        agents.begin("unreachable")
+        with monkeypatch.context() as patch:
+            patch.setattr(binding, "map_memory", fail)
+            with pytest.raises(StigmergyError, match="room for the stack"):
+                agents.run()
+        agents.begin("unreachable")
+        assert agents.run() == [Status.TRAPPED] * 2
+
+
+@pytest.mark.parametrize(
+    ("wanted", "is_there"),
+    [
+        ("(memory 0)", True),
+        ("(memory 2 5)", True),
+        ("(memory 3)", False),
+        ("(memory 1 3)", False),
+        ("(memory i64 1)", False),
+        ("(table 3 funcref)", True),
+        ("(table 4 funcref)", False),
+        ("(table 1 4 funcref)", False),
+        ("(table 1 externref)", False),
+    ],
+)
+def test_an_import_is_there_if_it_is_no_less_than_the_module_wants(
+    engine: CpuEngine, wanted: str, *, is_there: bool
+) -> None:
+    imports = Imports(
+        memories={("env", "x"): MemoryType(Limits(2, 5))},
+        tables={("env", "x"): TableType("funcref", Limits(3, 5))},
+    )
+    module = read_module(f'(module (import "env" "x" {wanted}))')
+    allowed = CohortSettings(memory_bytes=1 << 20, imports=imports)
+    if is_there:
+        engine.cohort(module, allowed).close()
+    else:
+        with pytest.raises(UnsupportedError, match=r"env\.x"):
+            engine.cohort(module, allowed)
+
+
+def test_an_imported_memory_is_as_large_as_the_import_says(engine: CpuEngine) -> None:
+    imports = Imports(memories={("env", "m"): MemoryType(Limits(2, 5))})
+    wat = '(module (import "env" "m" (memory 0)) (func (export "f")))'
+    with crew(engine, wat, imports=imports, memory_bytes=1 << 20) as agents:
+        assert agents.cohort.memory_sizes(agents.slots()).tolist() == [2 << 16] * 4
 
 
 def test_a_waiting_agent_can_be_given_another_call(engine: CpuEngine) -> None:
