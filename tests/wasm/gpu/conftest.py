@@ -197,9 +197,7 @@ class Cohort:
             target = target if slice_ < ENOUGH else 0
         raise AssertionError(f"still READY at {counts}")
 
-    def outcomes(
-        self, state: np.ndarray[Any, Any], stops: Sequence[list[int]]
-    ) -> list[Outcome]:
+    def outcomes(self, state: np.ndarray[Any, Any], stops: Sequence[list[int]]) -> list[Outcome]:
         """Read what became of the agents."""
         memory = self.read(1) if 1 in self.buffers else self.initial
         counts = self._counts(state)
