@@ -4,11 +4,20 @@ A cohort is a set of agents of one module on one engine. An agent is known by it
 instance of the module: its own memory, globals and tables. One call at a time runs in it. All
 verbs take many slots at once, as arrays, for a swarm is large and Python is slow.
 
-Counting, the same on every engine: every instruction counts 1, except nop, drop, block, loop, else,
-end, return and unreachable, which count 0; entering a function counts 1. An agent stops when, at
-the entry of a function or the head of a loop, its count has reached its target. The count of an
-agent that trapped is what it had reached when it last entered, called or left a function, or
-stopped: what it did after that is not known on the CPU, and not counted anywhere.
+Counting, the same on every engine (it is wasmtime's fuel): every instruction counts 1, except nop,
+drop, block, loop, else, end, return and unreachable, which count 0. Entering a function counts 1; a
+function of the host is not entered. An instruction that fills, copies, initialises or grows a
+memory or a table counts the length besides (bytes, elements or pages), once it is done: not where
+it traps, nor where it fails to grow.
+
+An agent stops when its count has reached its target in one of three places: in a function just
+entered (which is counted already), at the head of a loop, and after an instruction that counted a
+length, unless that length is a constant (an i32.const, or a local that can only hold one) of at
+most 128. At the same place it does not stop twice.
+
+The count of an agent that trapped is what it had reached when it last called a function, left one,
+came upon unreachable, or stopped: what it did after that, the entry of the function it was in
+included, is not known on the CPU, and not counted anywhere.
 
 NaNs that arithmetic gives are the canonical one.
 """

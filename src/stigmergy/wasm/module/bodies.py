@@ -27,6 +27,8 @@ VALUE_TYPES: Mapping[int, ValueType] = {
 }
 _MAXIMUM_LOCALS = 50_000
 _PREFIX = 0xFC
+_VECTOR_PREFIX = 0xFD
+_VECTOR_CONSTANT = 12
 _EMPTY_BLOCK = 0x40
 
 
@@ -53,11 +55,16 @@ def decode_body(wasm: bytes, start: int, end: int) -> FunctionBody:
 
 
 def read_expression(reader: BytesReader) -> tuple[Instruction, ...]:
-    """Read a constant expression, without its `end`."""
+    """Read a constant expression, without its `end`. It may be the constant of a vector."""
     instructions: list[Instruction] = []
-    while (instruction := _read_instruction(reader)).name != "end":
+    while True:
+        if reader.peek() == _VECTOR_PREFIX:
+            instruction = _read_vector_constant(reader)
+        else:
+            instruction = _read_instruction(reader)
+        if instruction.name == "end":
+            return tuple(instructions)
         instructions.append(instruction)
-    return tuple(instructions)
 
 
 def read_value_type(reader: BytesReader) -> ValueType:
@@ -67,6 +74,14 @@ def read_value_type(reader: BytesReader) -> ValueType:
         message = f"the value type {code:#x} is of a proposal that is not supported"
         raise UnsupportedError(message)
     return VALUE_TYPES[code]
+
+
+def _read_vector_constant(reader: BytesReader) -> Instruction:
+    offset = reader.position
+    reader.byte()
+    if reader.unsigned() != _VECTOR_CONSTANT:
+        raise reader.error("this instruction of vectors is not constant")
+    return Instruction("v128.const", (reader.little_endian(16),), offset)
 
 
 def _read_instruction(reader: BytesReader) -> Instruction:
