@@ -1,0 +1,325 @@
+"""Compiles a module for the GPU: what is refused, what is constant, shaders for the entries in use.
+
+The stages are functions of their own: module.body (decode), structure.build_tree, lower.lower,
+emit.emit_function; this module joins them.
+"""
+
+from collections.abc import Callable
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from stigmergy.errors import UnsupportedError
+from stigmergy.wasm.engine import CohortSettings, Words
+from stigmergy.wasm.gpu.callgraph import CallGraph, operations
+from stigmergy.wasm.gpu.emit.function import emit_function
+from stigmergy.wasm.gpu.emit.shader import assemble
+from stigmergy.wasm.gpu.expressions import constant, wgsl_type
+from stigmergy.wasm.gpu.instantiate import Instance, constant_words, global_values, instantiate
+from stigmergy.wasm.gpu.layout import HEADER_WORDS, StateLayout
+from stigmergy.wasm.gpu.lower import lower
+from stigmergy.wasm.gpu.lowered import Lowered, show_lowered
+from stigmergy.wasm.gpu.program import CompilerOptions, Shader
+from stigmergy.wasm.gpu.surroundings import Surroundings
+from stigmergy.wasm.gpu.tree import show_tree
+from stigmergy.wasm.hostcalls import resolve_imports
+from stigmergy.wasm.module.model import PAGE_BYTES, Module
+
+__all__ = ["CompiledModule", "compile_module", "explain"]
+
+_MOST_FUNCTIONS = 0xFFFF
+_MOST_STATE_WORDS = 1 << 20
+_MOST_INSTRUCTIONS = 60_000
+_SMALL_CODE_BYTES = 1 << 17
+"""Up to here, all functions of a module are lowered to learn how deep its call stack can be."""
+
+
+def compile_module(
+    module: Module, settings: CohortSettings, options: CompilerOptions
+) -> "CompiledModule":
+    """Make a module ready; its shaders are written when they are asked for.
+
+    Raises:
+        UnsupportedError: The GPU cannot run the module, for the reason given.
+    """
+    return CompiledModule(module, settings, options)
+
+
+def explain(module: Module, function: int, settings: CohortSettings | None = None) -> str:
+    """Return what becomes of a function, stage by stage, as text for people.
+
+    Raises:
+        UnsupportedError: It cannot be said in WGSL.
+    """
+    compiled = CompiledModule(module, settings or CohortSettings(), CompilerOptions())
+    tree = compiled.graph.tree(function)
+    lowered = compiled.lowered(function)
+    return "\n".join(
+        (
+            "== typed tree",
+            show_tree(tree),
+            "== lowered",
+            show_lowered(lowered),
+            "== WGSL",
+            emit_function(lowered),
+        )
+    )
+
+
+class CompiledModule:
+    """A module made ready for one set of options. Implements program.Compiled."""
+
+    def __init__(
+        self, module: Module, settings: CohortSettings, options: CompilerOptions
+    ) -> None:
+        _refuse(module, settings)
+        self._module = module
+        self._settings = settings
+        self._options = options
+        resolved = resolve_imports(module, settings.imports)
+        self._values = global_values(module, resolved.globals)
+        self.graph = CallGraph(module)
+        self._grows = self._has("memory.grow", b"\x40\x00")
+        self._memory_bytes = self._start_bytes()
+        known = {
+            index: constant(self._values[index], type_.value)
+            for index, type_ in enumerate(module.all_globals)
+            if not type_.mutable
+        }
+        self._around = Surroundings(
+            module,
+            self.graph,
+            settings,
+            resolved.functions,
+            known,
+            self._memory_bytes,
+            self._grows,
+        )
+        self._lowered: dict[int, Lowered] = {}
+
+    # --- the contract ---
+
+    @cached_property
+    def layout(self) -> StateLayout:
+        """Where an agent's words lie; the same for every shader of the module."""
+        module, settings = self._module, self._settings
+        at = HEADER_WORDS
+        results = at
+        at += 2 * max((len(one.results) for one in module.functions), default=0)
+        globals_ = tuple(range(at, at + 2 * len(module.all_globals), 2))
+        at += 2 * len(globals_)
+        capacities = self._table_capacities()
+        tables: list[int] = []
+        for capacity in capacities:
+            tables.append(at)
+            at += 1 + capacity
+        dropped = at
+        at += len(module.data) + len(module.elements)
+        stack_words = self._stack_words()
+        if at + stack_words > _MOST_STATE_WORDS:
+            message = f"an agent's tables and call stack take {4 * (at + stack_words)} bytes"
+            raise UnsupportedError(message)
+        most = self._most_memory_bytes()
+        return StateLayout(
+            results=results,
+            globals=globals_,
+            tables=tuple(tables),
+            table_capacities=capacities,
+            dropped=dropped,
+            stack=at,
+            stack_words=stack_words,
+            words=at + stack_words,
+            memory_words=-(-most // 4),
+            output_words=-(-settings.output_bytes // 4),
+            mailbox_messages=settings.mailbox_messages,
+            message_words=2 + -(-settings.message_bytes // 4),
+        )
+
+    def initial_state(self) -> npt.NDArray[np.uint32]:
+        """Return the words of a fresh instance before its stack."""
+        return self._instance.state.copy()
+
+    def initial_memory(self) -> npt.NDArray[np.uint8]:
+        """Return the bytes of a fresh memory up to the last that is not 0."""
+        return self._instance.memory.copy()
+
+    def entry_frames(
+        self, function: int, arguments: Words, *, start: bool
+    ) -> npt.NDArray[np.uint32]:
+        """Return the stack that begins a call: shape (n, words)."""
+        columns: list[npt.NDArray[np.uint32]] = []
+        for at, type_ in enumerate(self._module.functions[function].params):
+            columns.append((arguments[:, at] & np.uint64(0xFFFFFFFF)).astype(np.uint32))
+            if wgsl_type(type_) == "vec2<u32>":
+                columns.append((arguments[:, at] >> np.uint64(32)).astype(np.uint32))
+        columns.append(np.full(len(arguments), function << 16, np.uint32))
+        if start and self._module.start is not None:
+            columns.append(np.full(len(arguments), self._module.start << 16, np.uint32))
+        return np.stack(columns, axis=1)
+
+    def shader(self, entries: frozenset[int]) -> Shader:
+        """Return a shader that can begin and resume these functions.
+
+        Raises:
+            UnsupportedError: One of them reaches code that cannot be said in WGSL.
+        """
+        imported = len(self._module.imported_functions)
+        for one in sorted(entries):
+            if one < imported:
+                message = f"function {one} is imported: the GPU cannot begin a call with it"
+                raise UnsupportedError(message)
+        start = self._module.start
+        begun = sorted(entries | ({start} if start is not None and start >= imported else set()))
+        reached = self.graph.reachable(begun)
+        functions = [self.lowered(one) for one in reached]
+        entered = sorted({*begun, *(one for one in reached if self.graph.is_stacked(one))})
+        reserve = max((self._chain_words(one) for one in entered), default=0)
+        assembled = assemble(
+            functions, entered, self._around, self.layout, self._options, stack_reserve=reserve
+        )
+        constants = np.zeros(0, np.uint32)
+        if assembled.uses_constants:
+            constants = constant_words(self._module, self._values)
+        return Shader(
+            assembled.wgsl,
+            assembled.uses_memory,
+            assembled.uses_output,
+            assembled.uses_mail,
+            constants,
+        )
+
+    # --- for `explain` too ---
+
+    def lowered(self, function: int) -> Lowered:
+        """Return the lowered form of a function of the module's own.
+
+        Raises:
+            UnsupportedError: It cannot be said in WGSL.
+        """
+        if function not in self._lowered:
+            self._lowered[function] = lower(self.graph.tree(function), self._around)
+        return self._lowered[function]
+
+    # --- sizes ---
+
+    @cached_property
+    def _instance(self) -> Instance:
+        return instantiate(self._module, self.layout, self._values, self._memory_bytes)
+
+    def _start_bytes(self) -> int:
+        """Return the size of the memory at the start; refuse what its size would tell."""
+        for memory in self._module.all_memories:
+            declared = memory.limits.minimum * PAGE_BYTES
+            most = self._settings.memory_bytes
+            if declared > most and (self._grows or self._has("memory.size", b"\x3f\x00")):
+                message = (
+                    f"the module declares {declared} bytes of memory and looks at its size, and "
+                    f"agents have {most}"
+                )
+                raise UnsupportedError(message)
+            return min(declared, most)
+        return 0
+
+    def _most_memory_bytes(self) -> int:
+        if not self._grows:
+            return self._memory_bytes
+        most = self._settings.memory_bytes
+        for memory in self._module.all_memories:
+            if memory.limits.maximum is not None:
+                most = min(most, memory.limits.maximum * PAGE_BYTES)
+        return most
+
+    def _table_capacities(self) -> tuple[int, ...]:
+        grows = self._has("table.grow", b"\xfc\x0f")
+        capacities: list[int] = []
+        for table in self._module.all_tables:
+            most = table.limits.minimum
+            if grows:
+                most = max(most, self._settings.table_elements)
+                if table.limits.maximum is not None:
+                    most = min(most, table.limits.maximum)
+            capacities.append(most)
+        return tuple(capacities)
+
+    def _has(self, name: str, code: bytes) -> bool:
+        """Whether any function holds an instruction, which is encoded so."""
+        module = self._module
+        if not any(code in module.wasm[one.start : one.end] for one in module.code):
+            return False
+        if self._is_large:
+            return True
+        imported = len(module.imported_functions)
+        return any(
+            one.name == name
+            for function in range(imported, len(module.functions))
+            for one in operations(self.graph.tree(function).root.body)
+        )
+
+    @cached_property
+    def _is_large(self) -> bool:
+        return sum(one.end - one.start for one in self._module.code) > _SMALL_CODE_BYTES
+
+    def _stack_words(self) -> int:
+        """Return the words that the call stack needs at most, or has where calls are recursive."""
+        module, most = self._module, self._settings.call_stack_bytes // 4
+        imported = len(module.imported_functions)
+        functions = range(imported, len(module.functions))
+        if self._is_large:
+            return most
+        waiting = max((2 * len(module.functions[one].params) + 1 for one in functions), default=0)
+        deepest = 0
+        for one in functions:
+            try:
+                deepest = max(deepest, self._chain_words(one))
+            except UnsupportedError:
+                continue  # it is refused when it is called
+        if any(self.graph.is_stacked(one) for one in functions):
+            return max(most, waiting + 2 * deepest)
+        # An entry waits while the start function runs.
+        return deepest + (waiting if module.start is not None else 0)
+
+    def _chain_words(self, function: int) -> int:
+        """Return the words of a function's frame and of those that it calls in place."""
+        return self._chain(function)
+
+    @cached_property
+    def _chain(self) -> Callable[[int], int]:
+        found: dict[int, int] = {}
+
+        def chain(function: int) -> int:
+            if function not in found:
+                called = [
+                    chain(one)
+                    for one in self.graph.callees(function)
+                    if not self.graph.is_stacked(one)
+                ]
+                found[function] = self.lowered(function).frame_words + max(called, default=0)
+            return found[function]
+
+        return chain
+
+
+def _refuse(module: Module, settings: CohortSettings) -> None:
+    """Raise for what no shader can say."""
+    if len(module.all_memories) > 1:
+        message = "it uses several memories"
+        raise UnsupportedError(message)
+    for memory in module.all_memories:
+        if memory.shared:
+            message = "it shares its memory between threads"
+            raise UnsupportedError(message)
+        if memory.is_64_bit:
+            message = "its memory has addresses of 64 bits"
+            raise UnsupportedError(message)
+    if settings.memory_bytes >= 1 << 31:
+        message = "the GPU engine gives an agent less than 2 GiB of memory"
+        raise UnsupportedError(message)
+    if any("v128" in (*one.params, *one.results) for one in module.functions) or any(
+        one.value == "v128" for one in module.all_globals
+    ):
+        message = "it has values of v128"
+        raise UnsupportedError(message)
+    if len(module.functions) > _MOST_FUNCTIONS:
+        message = f"it has {len(module.functions)} functions, more than {_MOST_FUNCTIONS}"
+        raise UnsupportedError(message)

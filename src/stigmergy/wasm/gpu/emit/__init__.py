@@ -1,0 +1,1 @@
+"""WGSL text: functions, the shader around them, and its own support functions."""

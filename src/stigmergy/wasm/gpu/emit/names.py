@@ -1,0 +1,46 @@
+"""Names and numbers that the parts of a shader agree on."""
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+from stigmergy.wasm.gpu.expressions import WgslType, wgsl_type
+from stigmergy.wasm.module.model import FunctionType, ValueType
+
+__all__ = ["LEAF", "Halted", "result_struct", "result_type", "wgsl_types"]
+
+LEAF = 0x8000
+"""In the last word of a frame, function << 16 | point: no frame of a callee lies below it."""
+
+
+class Halted(IntEnum):
+    """Why functions return before their end; 0 while they do not."""
+
+    TRAP = 1
+    STOP = 2
+    WAIT = 3
+    CALL = 4
+    """A frame for another function is on top of the call stack."""
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+def wgsl_types(types: Sequence[ValueType]) -> tuple[WgslType, ...]:
+    """Return the WGSL types of values."""
+    return tuple(wgsl_type(one) for one in types)
+
+
+def result_type(type_: FunctionType) -> str:
+    """Return the WGSL type of what a function gives; it has results."""
+    types = wgsl_types(type_.results)
+    if len(types) == 1:
+        return types[0]
+    return "Results_" + "".join("s" if one == "u32" else "d" for one in types)
+
+
+def result_struct(type_: FunctionType) -> str:
+    """Return the declaration of a function's result type; empty where it is no struct."""
+    if len(type_.results) <= 1:
+        return ""
+    fields = ", ".join(f"r{at}: {one}" for at, one in enumerate(wgsl_types(type_.results)))
+    return f"struct {result_type(type_)} {{ {fields} }}\n"

@@ -1,0 +1,286 @@
+"""Puts a shader together: declarations, library, functions, and `main`. Pure.
+
+`main` runs the agent's call stack: the frame on top names a function and where it goes on. A
+function that pushes a frame for another returns to `main`, which enters that one; what it gives
+stands in result0, result1 … (two for each value) for the frame below, or for the host.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stigmergy.wasm.engine import Status, TrapKind
+from stigmergy.wasm.gpu.emit.function import emit_function
+from stigmergy.wasm.gpu.emit.names import LEAF, Halted, result_struct
+from stigmergy.wasm.gpu.emit.support import (
+    NEEDS_CONSTANTS,
+    NEEDS_MAIL,
+    NEEDS_MEMORY,
+    NEEDS_OUTPUT,
+    link_support,
+)
+from stigmergy.wasm.gpu.expressions import wgsl_type
+from stigmergy.wasm.gpu.layout import Binding, Header, StateLayout
+from stigmergy.wasm.gpu.library import link
+from stigmergy.wasm.gpu.lowered import Lowered
+from stigmergy.wasm.gpu.program import CompilerOptions
+from stigmergy.wasm.gpu.surroundings import Surroundings
+from stigmergy.wasm.module.model import PAGE_BYTES, FunctionType
+
+__all__ = ["Assembled", "assemble"]
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """A shader's text and the buffers that it declares."""
+
+    wgsl: str
+    uses_memory: bool
+    uses_output: bool
+    uses_mail: bool
+    uses_constants: bool
+
+
+def assemble(
+    functions: Sequence[Lowered],
+    entered: Sequence[int],
+    around: Surroundings,
+    layout: StateLayout,
+    options: CompilerOptions,
+    *,
+    stack_reserve: int,
+) -> Assembled:
+    """Write the shader of these functions; `entered` are those that `main` calls."""
+    used = set[str]().union(*(one.support for one in functions))
+    support, support_text = link_support(used, has_memory=around.memory_bytes > 0)
+    library = set[str]().union(*(one.library for one in functions))
+    structs = {result_struct(one.type) for one in functions}
+    types = {one.function: one.type for one in functions}
+    uses = {
+        Binding.MEMORY: bool(support & NEEDS_MEMORY),
+        Binding.OUTPUT: bool(support & NEEDS_OUTPUT),
+        Binding.MAIL: bool(support & NEEDS_MAIL),
+        Binding.CONSTANTS: bool(support & NEEDS_CONSTANTS),
+    }
+    globals_ = sorted(set[int]().union(*(one.globals for one in functions)))
+    # Only functions that `main` enters give results in words.
+    results = 2 * max((len(types[one].results) for one in entered), default=0)
+    parts = [
+        _bindings(uses),
+        _constants(around, layout, options, stack_reserve=stack_reserve),
+        _variables(around, globals_, results),
+        *sorted(structs),
+        _STATE,
+        _tables(layout) if any(name.startswith("table") for name in support) else "",
+        support_text,
+        link(library, floats=around.settings.floats) if library else "",
+        *(emit_function(one) for one in functions),
+        _enter(entered, types),
+        _main(around, layout, options, globals_, results),
+    ]
+    return Assembled(
+        "\n".join(part for part in parts if part),
+        uses[Binding.MEMORY],
+        uses[Binding.OUTPUT],
+        uses[Binding.MAIL],
+        uses[Binding.CONSTANTS],
+    )
+
+
+def _bindings(uses: dict[Binding, bool]) -> str:
+    lines = [
+        "struct Parameters {",
+        "  agents: u32, stride: u32, most: u32, row: u32, clock: vec2<u32>, seed: vec2<u32>,",
+        "}",
+    ]
+    for binding in Binding:
+        if not uses.get(binding, True):
+            continue
+        kind, type_ = "storage, read_write", "array<u32>"
+        if binding in (Binding.AGENTS, Binding.CONSTANTS):
+            kind = "storage, read"
+        elif binding is Binding.PARAMETERS:
+            kind, type_ = "uniform", "Parameters"
+        name = binding.name.lower()
+        lines.append(f"@group(0) @binding({int(binding)}) var<{kind}> {name}: {type_};")
+    return "\n".join(lines) + "\n"
+
+
+def _constants(
+    around: Surroundings, layout: StateLayout, options: CompilerOptions, *, stack_reserve: int
+) -> str:
+    module, settings = around.module, around.settings
+    most_pages = settings.memory_bytes // PAGE_BYTES
+    for memory in module.all_memories:
+        if memory.limits.maximum is not None:
+            most_pages = min(most_pages, memory.limits.maximum)
+    values = {
+        "MEMORY_BLOCK": options.memory_block,
+        "MOST_PAGES": most_pages,
+        "DROPPED": layout.dropped,
+        "DATA_SEGMENTS": len(module.data),
+        "STACK": layout.stack,
+        "STACK_WORDS": layout.stack_words,
+        "STACK_RESERVE": stack_reserve,
+        "STACK_OVERFLOW": int(TrapKind.STACK_OVERFLOW),
+        "AGENT_ID": int(Header.AGENT_ID),
+        "RANDOM_DRAWS": int(Header.RANDOM_DRAWS),
+        "COUNT_LOW": int(Header.COUNT_LOW),
+        "COUNT_HIGH": int(Header.COUNT_HIGH),
+        "OUTPUT_USED": int(Header.OUTPUT_BYTES),
+        "OUTPUT_BYTES": settings.output_bytes,
+        "OUTPUT_WORDS": layout.output_words,
+        "BOX_WORDS": layout.box_words,
+        "MESSAGE_WORDS": layout.message_words,
+        "MESSAGE_BYTES": settings.message_bytes,
+        "MAILBOX_MESSAGES": layout.mailbox_messages,
+    }
+    return "".join(f"const {name} = {value}u;\n" for name, value in values.items())
+
+
+def _variables(around: Surroundings, globals_: Sequence[int], results: int) -> str:
+    names = ["slot", "memory_base", "pages", "memory_bytes", "fuel", "saved", "limit", "top"]
+    names += ["halted", "trap_kind", "trap_offset", *(f"result{at}" for at in range(results))]
+    lines = [f"var<private> {name}: u32;" for name in names]
+    lines.append("var<private> rewinding: bool;")
+    for index in globals_:
+        type_ = wgsl_type(around.module.all_globals[index].value)
+        lines.append(f"var<private> g{index}: {type_};")
+    return "\n".join(lines) + "\n"
+
+
+_STATE = f"""\
+fn state_at(word: u32) -> u32 {{ return word * parameters.stride + slot; }}
+
+fn stack_at(word: u32) -> u32 {{ return state_at(STACK + word); }}
+
+fn trap(kind: u32, offset: u32) {{
+  halted = {Halted.TRAP}u;
+  trap_kind = kind;
+  trap_offset = offset;
+}}
+"""
+
+
+def _tables(layout: StateLayout) -> str:
+    """Return where tables lie and how large they can be."""
+    lines: list[str] = []
+    for name, values in (("table_at", layout.tables), ("table_most", layout.table_capacities)):
+        cases = " ".join(f"case {at}u: {{ return {one}u; }}" for at, one in enumerate(values))
+        lines.append(f"fn {name}(table: u32) -> u32 {{ switch (table) {{ {cases} default: {{ return 0u; }} }} }}")
+    return "\n".join(lines) + "\n"
+
+
+def _enter(entered: Sequence[int], types: dict[int, FunctionType]) -> str:
+    lines = ["fn enter(frame: u32) {", "  switch (frame >> 16u) {"]
+    for function in entered:
+        lines += [f"    case {function}u: {{", *_enter_one(function, types[function]), "    }"]
+    # A frame of another shader: the host sees that the agent makes no progress.
+    lines += [f"    default: {{ halted = {Halted.STOP}u; }}", "  }", "}"]
+    return "\n".join(lines) + "\n"
+
+
+def _enter_one(function: int, type_: FunctionType) -> list[str]:
+    lines: list[str] = []
+    words, reads = 0, list[str]()
+    for at, param in enumerate(type_.params):
+        kind = wgsl_type(param)
+        lines.append(f"      var a{at}: {kind};")
+        if kind == "u32":
+            reads.append(f"        a{at} = state[stack_at(top + {words}u)];")
+        else:
+            low, high = (f"state[stack_at(top + {words + one}u)]" for one in (0, 1))
+            reads.append(f"        a{at} = vec2<u32>({low}, {high});")
+        words += 1 if kind == "u32" else 2
+    lines.append(f"      rewinding = (frame & {2 * LEAF - 1}u) != 0u;")
+    lines.append("      if (!rewinding) {")
+    lines.append(f"        top -= {words + 1}u;")
+    lines += [*reads, "      }"]
+    call = f"f{function}({', '.join(f'a{at}' for at in range(len(type_.params)))})"
+    if not type_.results:
+        return [*lines, f"      {call};"]
+    lines.append(f"      let given = {call};")
+    for at, result in enumerate(type_.results):
+        given = "given" if len(type_.results) == 1 else f"given.r{at}"
+        if wgsl_type(result) == "u32":
+            lines.append(f"      result{2 * at} = {given}; result{2 * at + 1} = 0u;")
+        else:
+            lines.append(f"      result{2 * at} = {given}.x; result{2 * at + 1} = {given}.y;")
+    return lines
+
+
+def _main(
+    around: Surroundings,
+    layout: StateLayout,
+    options: CompilerOptions,
+    globals_: Sequence[int],
+    results: int,
+) -> str:
+    def word(at: int) -> str:
+        return f"state[state_at({int(at)}u)]"
+
+    block, size = options.memory_block, options.workgroup_size
+    lines = [
+        f"@compute @workgroup_size({size})",
+        "fn main(@builtin(global_invocation_id) id: vec3<u32>) {",
+        f"  let index = id.x + id.y * parameters.row * {size}u;",
+        "  if (index >= parameters.agents) { return; }",
+        "  slot = agents[index];",
+        f"  if ({word(Header.STATUS)} != {int(Status.READY)}u) {{ return; }}",
+        f"  memory_base = (slot / {block}u) * {layout.memory_words * block}u + slot % {block}u;",
+        f"  pages = {word(Header.PAGES)};",
+        "  memory_bytes = pages << 16u;",
+        f"  top = {word(Header.STACK_WORDS)};",
+        f"  let count = vec2<u32>({word(Header.COUNT_LOW)}, {word(Header.COUNT_HIGH)});",
+        f"  let target_ = vec2<u32>({word(Header.TARGET_LOW)}, {word(Header.TARGET_HIGH)});",
+        "  let left_low = target_.x - count.x;",
+        "  let borrow = select(0u, 1u, target_.x < count.x);",
+        "  let past = target_.y < count.y || (target_.y == count.y && borrow != 0u);",
+        "  let left_high = target_.y - count.y - borrow;",
+        "  limit = select(parameters.most, min(left_low, parameters.most), left_high == 0u);",
+        "  if (past) { limit = 0u; }",
+    ]
+    for index in globals_:
+        low, high = word(layout.globals[index]), word(layout.globals[index] + 1)
+        if wgsl_type(around.module.all_globals[index].value) == "u32":
+            lines.append(f"  g{index} = {low};")
+        else:
+            lines.append(f"  g{index} = vec2<u32>({low}, {high});")
+    lines += [
+        "  loop {",
+        "    if (top == 0u) { break; }",
+        "    enter(state[stack_at(top - 1u)]);",
+        f"    if (halted == {Halted.CALL}u) {{ halted = 0u; }}",
+        "    if (halted != 0u) { break; }",
+        "  }",
+        f"  var status = {int(Status.FINISHED)}u;",
+        f"  if (halted == {Halted.STOP}u) {{ status = {int(Status.READY)}u; }}",
+        f"  if (halted == {Halted.WAIT}u) {{ status = {int(Status.WAITING)}u; }}",
+        f"  if (halted == {Halted.TRAP}u) {{",
+        f"    status = {int(Status.TRAPPED)}u;",
+        "    fuel = saved;",
+        "    top = 0u;",
+        f"    {word(Header.TRAP_KIND)} = trap_kind;",
+        f"    {word(Header.TRAP_OFFSET)} = trap_offset;",
+        "  }",
+        f"  {word(Header.STATUS)} = status;",
+        f"  {word(Header.STACK_WORDS)} = top;",
+        "  let low = count.x + fuel;",
+        f"  {word(Header.COUNT_LOW)} = low;",
+        f"  {word(Header.COUNT_HIGH)} = count.y + select(0u, 1u, low < fuel);",
+    ]
+    if around.memory_grows:
+        lines.append(f"  {word(Header.PAGES)} = pages;")
+    for index in globals_:
+        if not around.module.all_globals[index].mutable:
+            continue
+        if wgsl_type(around.module.all_globals[index].value) == "u32":
+            lines.append(f"  {word(layout.globals[index])} = g{index};")
+        else:
+            lines.append(f"  {word(layout.globals[index])} = g{index}.x;")
+            lines.append(f"  {word(layout.globals[index] + 1)} = g{index}.y;")
+    if results:
+        lines.append(f"  if (status == {int(Status.FINISHED)}u) {{")
+        lines += [f"    {word(layout.results + at)} = result{at};" for at in range(results)]
+        lines.append("  }")
+    lines.append("}")
+    return "\n".join(lines) + "\n"
