@@ -194,9 +194,7 @@ class Cohort:
                 stops[slot].append(int(counts[slot]))
             target = max(target, int(counts.max())) if slice_ < ENOUGH else 0
 
-    def outcomes(
-        self, state: np.ndarray[Any, Any], stops: Sequence[list[int]]
-    ) -> list[Outcome]:
+    def outcomes(self, state: np.ndarray[Any, Any], stops: Sequence[list[int]]) -> list[Outcome]:
         """Read what became of the agents."""
         memory = self.read(1) if 1 in self.buffers else self.initial
         counts = self._counts(state)

@@ -17,14 +17,16 @@ _MARK = Global(GlobalType("i32", mutable=True), (op("i32.const", 0),))
 class Reached:
     """The blocks of a module, and which of them some call entered.
 
-    `instructions`: how many instructions stand in blocks that were entered, and in all.
+    `blocks`, `functions`: how many were entered, and how many there are.
     `names`: how often an instruction of a name stands in a block that was entered.
     """
 
-    def __init__(self, blocks: list[list[Instruction]], entered: list[bool]) -> None:
+    def __init__(
+        self, blocks: list[list[Instruction]], entered: list[bool], firsts: list[int]
+    ) -> None:
         self.blocks = (sum(entered), len(blocks))
+        self.functions = (sum(entered[at] for at in firsts), len(firsts))
         inside = [block for block, is_in in zip(blocks, entered, strict=True) if is_in]
-        self.instructions = (sum(map(len, inside)), sum(map(len, blocks)))
         self.names = [one.name for block in inside for one in block]
 
 
@@ -33,9 +35,11 @@ def reached_blocks(oracle: PlainWasmtime, case: Case, budget: int) -> Reached:
     spec = case.spec
     first = len(spec.globals) + sum(isinstance(one.type, GlobalType) for one in spec.imports)
     blocks: list[list[Instruction]] = []
+    firsts: list[int] = []
     functions = list(spec.functions)
     for number, function in enumerate(spec.functions):
         body: list[Instruction] = []
+        firsts.append(len(blocks))
         for position, one in enumerate((None, *function.body)):
             if one is not None:
                 body.append(one)
@@ -55,4 +59,4 @@ def reached_blocks(oracle: PlainWasmtime, case: Case, budget: int) -> Reached:
         any(one.globals is not None and one.globals[at] for one in seen)
         for at in range(len(blocks))
     ]
-    return Reached(blocks, entered)
+    return Reached(blocks, entered, firsts)

@@ -5,6 +5,7 @@ around the functions that are called, and getters of globals, stand behind its o
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -54,6 +55,7 @@ class PlainWasmtime:
         config.consume_fuel = True
         config.cranelift_nan_canonicalization = True
         config.parallel_compilation = False
+        config.memory_init_cow = False  # it would hold a file for each module
         self._engine = Engine(config)
 
     def validate(self, wasm: bytes) -> str | None:
@@ -81,13 +83,15 @@ class PlainWasmtime:
 
         spec = bare(case)
         wasm = encode(spec)
-        module = Module(self._engine, wasm)
         shifts = _shifts(case.wasm, wasm)
         indices = range(len(_globals(case.spec))) if watched is None else watched
-        return [
-            _Agent(self._engine, case, spec, agent).run(module, budget, shifts, tuple(indices))
-            for agent in range(len(case.calls))
-        ]
+        seen: list[Observation] = []
+        with closing(Module(self._engine, wasm)) as module:
+            for number in range(len(case.calls)):
+                agent = _Agent(self._engine, case, spec, number)
+                seen.append(agent.run(module, budget, shifts, tuple(indices)))
+                agent.close()
+        return seen
 
 
 class _Agent:
@@ -106,6 +110,7 @@ class _Agent:
         self._inbox = list(case.inbox)
         self._budget = 0
         self._memory: Any = None
+        self._linker: Any = None
         self._store = Store(engine)
         self._store.set_limits(
             memory_size=case.settings.memory_bytes, table_elements=case.settings.table_elements
@@ -118,7 +123,7 @@ class _Agent:
         from wasmtime import Trap as WasmtimeTrap
 
         call = self._case.calls[self._id]
-        linker = Linker(self._engine)
+        linker = self._linker = Linker(self._engine)
         for one in self._spec.imports:
             assert isinstance(one.type, FunctionType)
             self._define(linker, one.module, one.name, one.type)
@@ -157,6 +162,11 @@ class _Agent:
             outbox=tuple(self._outbox),
             inbox=tuple(self._inbox),
         )
+
+    def close(self) -> None:
+        """Free the instance."""
+        self._linker.close()
+        self._store.close()
 
     def _call(self, exports: Any, call: Call) -> tuple[int, ...]:
         """Make a call by its wrapper, whose own instructions are not taken from the fuel."""

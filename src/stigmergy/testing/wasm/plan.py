@@ -225,7 +225,7 @@ def _draw_memory(plan: ModulePlan, choices: Choices) -> None:
             continue
         room = max(0, plan.memory_bytes - len(content))
         at = choices.pick((0, 3, 16, 200, room, room // 2))
-        if choices.chance(plan.danger // 4):
+        if choices.chance(plan.danger // 8):
             at = room + 1 + choices.below(9)
         offset = constant("i32", min(at, room) if not plan.danger else at)
         if not plan.danger and not plan.memory_bytes:
