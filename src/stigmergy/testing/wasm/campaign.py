@@ -178,7 +178,8 @@ def _chunk(seeds: range, names: Sequence[str], *, compact: bool) -> list[Verdict
         if "begins" in told:
             begun = told["begins"]
         else:
-            verdicts.append(Verdict(**{**told, "lines": tuple(told["lines"])}))
+            told["lines"] = tuple(told["lines"])
+            verdicts.append(Verdict(**told))
     if len(verdicts) == len(seeds):
         return verdicts
     verdicts.append(Verdict(begun, (end,)))
