@@ -14,6 +14,7 @@ from stigmergy.wasm.module.model import (
     FunctionType,
     GlobalType,
     Import,
+    Limits,
     MemoryType,
     Module,
     TableType,
@@ -94,8 +95,8 @@ class SendAnswer:
 class Imports:
     """What else modules may import, each by (module, name).
 
-    A global's value is its bits. Memories and tables are each agent's own, as if it had defined
-    them: a module may say how much it needs, up to the type given here.
+    A global's value is its bits. Memories and tables are each agent's own, as large as the types
+    given here say; a module may ask for less, and may not forbid the growth that they allow.
     """
 
     functions: Mapping[tuple[str, str], HostCall] = field(
@@ -136,14 +137,34 @@ def resolve_imports(module: Module, imports: Imports) -> ResolvedImports:
                 functions.append(_resolve_function(one, imports))
             case GlobalType() if key in imports.globals and imports.globals[key][0] == one.type:
                 values.append(imports.globals[key][1])
-            case MemoryType() if key in imports.memories:
+            case MemoryType() if key in imports.memories and _is_memory(
+                imports.memories[key], one.type
+            ):
                 pass
-            case TableType() if key in imports.tables:
+            case TableType() if key in imports.tables and _is_table(imports.tables[key], one.type):
                 pass
             case _:
                 message = f"there is no {one.module}.{one.name} of the type that the module imports"
                 raise UnsupportedError(message)
     return ResolvedImports(tuple(functions), tuple(values))
+
+
+def _is_memory(given: MemoryType, wanted: MemoryType) -> bool:
+    same_kind = (given.shared, given.is_64_bit) == (wanted.shared, wanted.is_64_bit)
+    return same_kind and _are_within(given.limits, wanted.limits)
+
+
+def _is_table(given: TableType, wanted: TableType) -> bool:
+    return given.element == wanted.element and _are_within(given.limits, wanted.limits)
+
+
+def _are_within(given: Limits, wanted: Limits) -> bool:
+    """Source: WebAssembly Core Specification 2.0, section 3.4.8 (Import Subtyping)."""
+    if given.minimum < wanted.minimum:
+        return False
+    if wanted.maximum is None:
+        return True
+    return given.maximum is not None and given.maximum <= wanted.maximum
 
 
 def _resolve_function(one: Import, imports: Imports) -> HostCall:

@@ -257,8 +257,14 @@ def verdicts_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("verdicts")
 
 
+@pytest.fixture(scope="session")
+def driver(verdicts_folder: Path) -> None:
+    """Loaded before any test: a driver keeps what it opens with its first device."""
+    GpuEngine(cache=verdicts_folder).close()
+
+
 @pytest.fixture
-def host(verdicts_folder: Path) -> Iterator[Host]:
+def host(verdicts_folder: Path, driver: None) -> Iterator[Host]:
     with ExitStack() as stack:
         yield Host(stack, verdicts_folder)
 

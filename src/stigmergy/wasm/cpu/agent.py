@@ -18,7 +18,7 @@ from stigmergy.wasm.module.model import ExternKind
 __all__ = ["Agent"]
 
 _FULL = (1 << 64) - 1
-"""The fuel that a call begins with: what is missing of it is the count."""
+"""The fuel of a store, more than can be used. What is missing of it since a call began counts."""
 _NO_ARGUMENTS = np.zeros((1, 0), dtype=np.uint64)
 _ignored = Cell()
 
@@ -40,6 +40,10 @@ class Agent:
         "_calls",
         "_context",
         "_end",
+        "_fuel",
+        "_fuel_before",
+        "_function",
+        "_function_index",
         "_future",
         "_instance",
         "_memory",
@@ -81,6 +85,9 @@ class Agent:
         self._memory: Cell | None = None
         self._begun = program.start is None
         self._future: Pointer = 0
+        self._fuel = self._fuel_before = _FULL
+        self._function: Cell | None = None
+        self._function_index = 0
         self._calls: Calls | None = None
         self._row = 0
         self._start: Calls | None = None
@@ -104,7 +111,7 @@ class Agent:
             self.trap, self.status = self._unfit, _TRAPPED
             return
         if not self._future:
-            binding.set_fuel(context, _FULL)
+            self._fuel_before = self._fuel
             self._call_first()
         binding.set_yield_interval(context, target - self.count)
         while binding.future_poll(self._future):
@@ -113,7 +120,8 @@ class Agent:
         else:
             self.status = _WAITING if self.waits else _READY
         binding.get_fuel(context, cell.address)
-        self.count = _FULL - cell[0]
+        self._fuel = cell[0]
+        self.count = self._fuel_before - self._fuel
         if self.failure is not None:
             self._fail()
 
@@ -126,7 +134,7 @@ class Agent:
         """Return the count in the midst of a call."""
         cell = Cell()
         binding.get_fuel(self._context, cell.address)
-        return _FULL - cell[0]
+        return self._fuel_before - cell[0]
 
     def calls(self) -> tuple[Calls | None, int]:
         """Return where the results of the call are."""
@@ -160,7 +168,7 @@ class Agent:
         """End the call and the instance."""
         self._give_up()
         store, self._store, self._context = self._store, 0, 0
-        self._instance = self._memory = self._calls = None
+        self._instance = self._memory = self._function = self._calls = None
         if store:
             binding.store_delete(store)
 
@@ -179,6 +187,8 @@ class Agent:
             self._unfit = Trap(take_trap(trap[0], 0).kind)
         else:
             self._instance = instance
+        binding.get_fuel(context, trap.address)
+        self._fuel = trap[0]
         return context
 
     def _call_first(self) -> None:
@@ -195,10 +205,14 @@ class Agent:
         self._call(self._start, 0)
 
     def _call(self, calls: Calls, row: int) -> None:
+        handle = self._function
+        if handle is None or self._function_index != calls.function:
+            self._function = handle = Cell(EXTERN_WORDS)
+            self._function_index = calls.function
+            self._export("func", calls.function, handle.address)
         parts = calls.parts(row)
-        self._export("func", calls.function, parts[0] - 8)
         self._end = parts[-2]
-        self._future = binding.call_async(self._context, *parts)
+        self._future = binding.call_async(self._context, handle.address + 8, *parts)
 
     def _call_after(self) -> bool:
         """See how the call ended; after the start function the call begins that it came before."""

@@ -28,6 +28,8 @@ __all__ = [
     "StackEndCallback",
     "StackFreeCallback",
     "address_of",
+    "error_new",
+    "functype",
     "map_memory",
     "peek",
     "peek_word",
@@ -124,6 +126,7 @@ engine_delete: Callable[[Pointer], None] = _function("wasm_engine_delete", None,
 module_new: Callable[[Pointer, bytes, int, Pointer], Pointer | None] = _function(
     "wasmtime_module_new", _P, _P, ctypes.c_char_p, _SIZE, _P, releasing=True
 )
+module_clone: Callable[[Pointer], Pointer] = _function("wasmtime_module_clone", _P, _P)
 module_delete: Callable[[Pointer], None] = _function("wasmtime_module_delete", None, _P)
 
 # Linkers.
@@ -229,6 +232,7 @@ _trap_message: Callable[[Pointer, Pointer], None] = _function("wasm_trap_message
 frame_function: Callable[[Pointer], int] = _function("wasm_frame_func_index", ctypes.c_uint32, _P)
 frame_offset: Callable[[Pointer], int] = _function("wasm_frame_module_offset", _SIZE, _P)
 frame_delete: Callable[[Pointer], None] = _function("wasm_frame_delete", None, _P)
+_error_new: Callable[[bytes], Pointer] = _function("wasmtime_error_new", _P, ctypes.c_char_p)
 _error_message: Callable[[Pointer, Pointer], None] = _function(
     "wasmtime_error_message", None, _P, _P
 )
@@ -285,6 +289,11 @@ def functype(parameters: list[int], results: list[int]) -> Pointer:
 
 _WASM_KINDS: Final = {0: 0, 1: 1, 2: 2, 3: 3, 5: 129, 6: 128}
 """The kinds of `wasm_valtype_t`, by those of `wasmtime_val_t`."""
+
+
+def error_new(message: str) -> Pointer:
+    """Make an error for a callback to return, which gives it to wasmtime."""
+    return _error_new(message.encode())
 
 
 def take_message(*, error: Pointer = 0, trap: Pointer = 0) -> str:

@@ -4,15 +4,13 @@ import numpy as np
 import numpy.typing as npt
 
 from stigmergy.errors import UnsupportedError
-from stigmergy.wasm.cpu.binding import EXTERN_WORDS, VALUE_KINDS, VALUE_WORDS, Pointer
+from stigmergy.wasm.cpu.binding import VALUE_KINDS, VALUE_WORDS, Pointer
 from stigmergy.wasm.engine import Words
 from stigmergy.wasm.module.model import FunctionType, ValueType
 
 __all__ = ["Calls", "low_bits"]
 
 _BYTES = 8
-_TRAP = EXTERN_WORDS
-_ERROR = EXTERN_WORDS + 1
 
 
 class Calls:
@@ -21,41 +19,50 @@ class Calls:
     The addresses stay while any agent holds the object: wasmtime writes to them as calls end.
     """
 
-    __slots__ = ("_ends", "_ends_at", "_parameters", "_type", "_values", "_values_at", "function")
+    __slots__ = (
+        "_ends",
+        "_ends_at",
+        "_parameters",
+        "_results",
+        "_row_bytes",
+        "_type",
+        "_values",
+        "_values_at",
+        "function",
+    )
 
     def __init__(self, function: int, kind: FunctionType, arguments: Words) -> None:
         for one in (*kind.params, *kind.results):
             if one in {"v128", "funcref", "externref"}:
-                message = f"function {function} takes or gives a {one}, which a call cannot carry"
+                message = f"a call cannot carry a {one}, which function {function} takes or gives"
                 raise UnsupportedError(message)
         self.function = function
         self._type = kind
         self._parameters = parameters = len(kind.params)
-        width = parameters + len(kind.results)
+        self._results = len(kind.results)
+        width = parameters + self._results
+        self._row_bytes = width * VALUE_WORDS * _BYTES
         self._values = np.zeros((len(arguments), width, VALUE_WORDS), dtype=np.uint64)
         self._values[:, :parameters, 0] = [VALUE_KINDS[one] for one in kind.params]
         self._values[:, :parameters, 1] = arguments
-        self._ends = np.zeros((len(arguments), EXTERN_WORDS + 2), dtype=np.uint64)
+        self._ends = np.zeros((len(arguments), 2), dtype=np.uint64)
         self._values_at: Pointer = self._values.ctypes.data
         self._ends_at: Pointer = self._ends.ctypes.data
 
-    def parts(self, row: int) -> tuple[Pointer, Pointer, int, Pointer, int, Pointer, Pointer]:
-        """Return where a call's function goes, its arguments lie, its results, trap and error go.
+    def parts(self, row: int) -> tuple[Pointer, int, Pointer, int, Pointer, Pointer]:
+        """Return where a call's arguments lie, and where its results, trap and error go.
 
-        Before the function is room for what wasmtime says of an export; with the values goes how
-        many they are: the order is that of `wasmtime_func_call_async`.
+        With arguments and results goes how many they are: `wasmtime_func_call_async` has it so.
         """
-        results = len(self._type.results)
-        end = self._ends_at + row * (EXTERN_WORDS + 2) * _BYTES
-        arguments = self._values_at + row * (self._parameters + results) * VALUE_WORDS * _BYTES
+        arguments = self._values_at + row * self._row_bytes
+        end = self._ends_at + row * 2 * _BYTES
         return (
-            end + _BYTES,
             arguments,
             self._parameters,
             arguments + self._parameters * VALUE_WORDS * _BYTES,
-            results,
-            end + _TRAP * _BYTES,
-            end + _ERROR * _BYTES,
+            self._results,
+            end,
+            end + _BYTES,
         )
 
     def results(self, rows: npt.NDArray[np.int64]) -> Words:

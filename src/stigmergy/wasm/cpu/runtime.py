@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+from threading import Lock
+
 from stigmergy.errors import StigmergyError
 from stigmergy.wasm.cpu import binding
 from stigmergy.wasm.cpu.binding import Cell, Pointer
@@ -9,6 +12,7 @@ from stigmergy.wasm.cpu.stacks import STACK_BYTES, Stacks
 
 __all__ = ["CompiledModule", "Runtime"]
 
+_MODULES_KEPT = 16
 _SETTINGS = (
     (binding.config_consume_fuel, 1),
     (binding.config_nan_canonicalization, 1),
@@ -42,6 +46,8 @@ class Runtime:
 
     def __init__(self) -> None:
         self.stacks = Stacks()
+        self._lock = Lock()
+        self._kept: dict[bytes, Pointer] = {}
         config = binding.config_new()
         for setting, value in _SETTINGS:
             setting(config, value)
@@ -49,35 +55,47 @@ class Runtime:
         self.address: Pointer = binding.engine_new(config)
 
     def compile(self, wasm: bytes) -> CompiledModule:
-        """Compile a module.
+        """Compile a module, or take it from those that were compiled last.
 
         Raises:
             StigmergyError: It is not valid.
         """
-        return CompiledModule(self, wasm)
+        digest = sha256(wasm).digest()
+        with self._lock:
+            kept = self._kept.pop(digest, 0) or self._compile(wasm)
+            self._kept[digest] = kept
+            if len(self._kept) > _MODULES_KEPT:
+                binding.module_delete(self._kept.pop(next(iter(self._kept))))
+            return CompiledModule(self.stacks, binding.module_clone(kept))
+
+    def _compile(self, wasm: bytes) -> Pointer:
+        found = Cell()
+        error = binding.module_new(self.address, wasm, len(wasm), found.address)
+        if error:
+            message = f"wasmtime cannot compile the module: {binding.take_message(error=error)}"
+            raise StigmergyError(message)
+        return found[0]
 
     def close(self) -> None:
         """Free the engine; modules and stores made of it keep what they need. Idempotent."""
-        address, self.address = self.address, 0
+        with self._lock:
+            while self._kept:
+                binding.module_delete(self._kept.popitem()[1])
+            address, self.address = self.address, 0
         if address:
             binding.engine_delete(address)
 
 
 class CompiledModule:
-    """A module's machine code, shared by all its instances."""
+    """A module's machine code. What is instantiated of it keeps it from being freed."""
 
-    def __init__(self, runtime: Runtime, wasm: bytes) -> None:
+    def __init__(self, stacks: Stacks, address: Pointer) -> None:
         # The stacks must live as long as anything of their engine.
-        self._stacks = runtime.stacks
-        found = Cell()
-        error = binding.module_new(runtime.address, wasm, len(wasm), found.address)
-        if error:
-            message = f"wasmtime cannot compile the module: {binding.take_message(error=error)}"
-            raise StigmergyError(message)
-        self.address: Pointer = found[0]
+        self._stacks = stacks
+        self.address = address
 
     def close(self) -> None:
-        """Free the code; instances keep what they need. Idempotent."""
+        """Let go of the code. Idempotent."""
         address, self.address = self.address, 0
         if address:
             binding.module_delete(address)

@@ -7,7 +7,6 @@ room for the functions of the host, which do not recurse.
 """
 
 from mmap import mmap
-from threading import Lock
 
 from stigmergy.wasm.cpu import binding
 
@@ -24,7 +23,6 @@ class Stacks:
     def __init__(self) -> None:
         self._mappings: list[mmap] = []
         self._free: list[int] = []
-        self._lock = Lock()
         self._callbacks = (
             binding.StackCallback(self._new),
             binding.StackEndCallback(self._end),
@@ -43,22 +41,35 @@ class Stacks:
         """How many stacks are mapped and not in use."""
         return len(self._free)
 
-    def _new(self, _environment: int | None, size: int, _zeroed: bool, description: int) -> None:  # noqa: FBT001 - the order is wasmtime's
+    def _new(
+        self,
+        _environment: int | None,
+        size: int,
+        _zeroed: bool,  # noqa: FBT001 - the order is wasmtime's
+        description: int,
+    ) -> int | None:
+        """Describe a stack to wasmtime, or return an error: C code is between here and run."""
         assert size <= STACK_BYTES
         try:
-            stack = self._free.pop()
-        except IndexError:
-            stack = self._map()
+            stack = self._take()
+        except (OSError, MemoryError) as error:
+            return binding.error_new(f"there is no room for the stack of an agent: {error}")
         binding.poke_word(description, stack)
         binding.poke_word(description + 8, self._addresses[1])
         binding.poke_word(description + 16, self._addresses[2])
+        return None
+
+    def _take(self) -> int:
+        try:
+            return self._free.pop()
+        except IndexError:  # asking first whether one is there would be a race between threads
+            return self._map()
 
     def _map(self) -> int:
-        with self._lock:
-            mapping, start = binding.map_memory(_STACKS_MAPPED * STACK_BYTES)
-            self._mappings.append(mapping)
-            self._free.extend(start + STACK_BYTES * at for at in range(1, _STACKS_MAPPED))
-            return start
+        mapping, start = binding.map_memory(_STACKS_MAPPED * STACK_BYTES)
+        self._mappings.append(mapping)
+        self._free.extend(start + STACK_BYTES * at for at in range(1, _STACKS_MAPPED))
+        return start
 
     @staticmethod
     def _end(stack: int, size: int) -> int:

@@ -114,9 +114,13 @@ class CallGraph:
             constant.extend(instruction for item in element.items for instruction in item)
         for one in module.globals:
             constant.extend(one.start)
-        if module.all_tables and any(b"\xd2" in module.wasm[one.start : one.end] for one in module.code):
+        if module.all_tables and any(
+            b"\xd2" in module.wasm[one.start : one.end] for one in module.code
+        ):
             for function in range(self._imported, len(module.functions)):
-                constant.extend(one.instruction for one in operations(self.tree(function).root.body))
+                constant.extend(
+                    one.instruction for one in operations(self.tree(function).root.body)
+                )
         found |= {one.argument() for one in constant if one.name == "ref.func"}
         by_type: dict[FunctionType, list[int]] = {}
         for function in sorted(found):

@@ -170,9 +170,10 @@ class GpuCohort:
             first = end
 
     def discard(self, slots: Slots) -> None:
-        """End instances. Their room stays the cohort's, for those to come."""
-        for part in split(slots, self._windows):
-            self._write_header(part, Header.STATUS, Status.IDLE)
+        """End instances. Their room stays the cohort's, for those to come.
+
+        Nothing runs that is not READY here, so the device need not be told.
+        """
         self._status[slots] = Status.IDLE
         self._count[slots] = 0
 
@@ -208,7 +209,7 @@ class GpuCohort:
 
     def run(self, slots: Slots, targets: Counts) -> Statuses:
         """Run each READY agent until it stops by itself or its count reaches its target."""
-        ready = self._status[slots] == Status.READY
+        ready = (self._status[slots] == Status.READY) & (self._count[slots] < targets)
         if ready.all():
             chosen, wanted = slots, targets
         else:

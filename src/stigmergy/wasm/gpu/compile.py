@@ -70,9 +70,7 @@ def explain(module: Module, function: int, settings: CohortSettings | None = Non
 class CompiledModule:
     """A module made ready for one set of options. Implements program.Compiled."""
 
-    def __init__(
-        self, module: Module, settings: CohortSettings, options: CompilerOptions
-    ) -> None:
+    def __init__(self, module: Module, settings: CohortSettings, options: CompilerOptions) -> None:
         _refuse(module, settings)
         self._module = module
         self._settings = settings

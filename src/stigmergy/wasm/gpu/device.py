@@ -79,6 +79,13 @@ class Device:
             message = f"the graphics driver gives no device: {error}"
             raise UnsupportedError(message) from error
 
+    def warm_up(self) -> None:
+        """Let the driver load what it loads when it is first used."""
+        with self._lock:
+            buffer = self.buffer(_LEAST_BYTES)
+            for _ in self.read([Region(buffer, 0, _LEAST_BYTES)]):
+                pass
+
     def buffer(self, size: int, kind: BufferKind = "read_write") -> Any:
         """Make a buffer of zeros, of at least so many bytes."""
         usage = self._wgpu.BufferUsage
@@ -155,19 +162,8 @@ class Device:
 
     def _read(self, regions: Sequence[Region], size: int, encoder: Any) -> Iterator[U32]:
         with self._lock:
-            with self._watched():
-                encoder = encoder or self._device.create_command_encoder()
-                staging = self._staging_of(size)
-                at = 0
-                for region in regions:
-                    encoder.copy_buffer_to_buffer(
-                        region.buffer, region.offset, staging, at, region.size
-                    )
-                    at += region.size
-                self._device.queue.submit([encoder.finish()])
-                staging.map_sync("READ", 0, max(size, 8))
-                mapped = staging.read_mapped(0, max(size, 8), copy=False)
-            words = np.frombuffer(mapped, dtype=np.uint32)
+            staging = self._copied(regions, size, encoder)
+            words = np.frombuffer(staging.read_mapped(0, size, copy=False), dtype=np.uint32)
             try:
                 at = 0
                 for region in regions:
@@ -177,6 +173,23 @@ class Device:
                 del words
                 with self._watched():
                     staging.unmap()
+
+    def _copied(self, regions: Sequence[Region], size: int, encoder: Any) -> Any:
+        """Return a buffer that is mapped and holds the regions one after the other."""
+        with self._watched():
+            encoder = encoder or self._device.create_command_encoder()
+            # nobody else's if this is broken off: it may then stay half mapped
+            staging, self._staging = self._staging_of(size), None
+            at = 0
+            for region in regions:
+                encoder.copy_buffer_to_buffer(
+                    region.buffer, region.offset, staging, at, region.size
+                )
+                at += region.size
+            self._device.queue.submit([encoder.finish()])
+            staging.map_sync("READ", 0, size)
+            self._staging = staging
+            return staging
 
     def _staging_of(self, size: int) -> Any:
         """Return the buffer that can be mapped, larger than before if need be."""

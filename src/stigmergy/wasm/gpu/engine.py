@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from stigmergy.errors import TransientError
 from stigmergy.wasm.engine import Cohort, CohortSettings
 from stigmergy.wasm.gpu.adapter import Adapter, AdapterFacts, find_adapter
 from stigmergy.wasm.gpu.cohort import GpuCohort
@@ -22,7 +23,7 @@ Compiler: TypeAlias = Callable[[Module, CohortSettings, CompilerOptions], Compil
 
 
 class GpuEngine:
-    """See engine.Engine. The adapter is found at once, the device when the first cohort is made.
+    """See engine.Engine. The driver makes the device while the caller goes on.
 
     `cache` is the folder where verdicts on drivers and shaders are kept. `memory_block` and
     `window_bytes` (the most of one buffer) are the adapter's unless given.
@@ -54,6 +55,10 @@ class GpuEngine:
         )
         self._lock = threading.Lock()
         self._device: Device | None = None
+        self._failure: Exception | None = None
+        self._closed = False
+        self._making = threading.Thread(target=self._make_device, name="gpu-device")
+        self._making.start()
 
     @property
     def device(self) -> str:
@@ -66,36 +71,45 @@ class GpuEngine:
         return self._facts
 
     def cohort(self, module: Module, settings: CohortSettings) -> Cohort:
-        """Make an empty cohort. The module is compiled while the driver makes its device."""
-        resolve_imports(module, settings.imports)
-        failures: list[Exception] = []
-        making = threading.Thread(target=self._make_device, args=(failures,), name="gpu-device")
-        making.start()
-        try:
-            options = CompilerOptions(self._facts.memory_block, self._facts.workgroup_size)
-            compiled = self._compiler(module, settings, options)
-        finally:
-            making.join()
-        if failures:
-            raise failures[0]
-        assert self._device is not None
-        trials = Trials(self._facts, self._verdicts, self._trial)
-        return GpuCohort(self._device, module, settings, compiled, trials)
+        """Make an empty cohort; the module's shaders are written when functions are begun.
 
-    def _make_device(self, failures: list[Exception]) -> None:
-        """Make the device if there is none, or it was lost."""
+        Raises:
+            UnsupportedError: The GPU cannot run the module, for the reason given.
+            TransientError: The engine was closed.
+        """
+        options = CompilerOptions(self._facts.memory_block, self._facts.workgroup_size)
+        resolve_imports(module, settings.imports)
+        compiled = self._compiler(module, settings, options)
+        trials = Trials(self._facts, self._verdicts, self._trial)
+        return GpuCohort(self._ready_device(), module, settings, compiled, trials)
+
+    def _ready_device(self) -> Device:
+        """Return the device, another one if the last one was lost."""
         with self._lock:
-            if self._device is not None and not self._device.lost:
-                return
-            try:
-                adapter = self._adapter if self._device is None else find_adapter(self._verdicts)
-                self._device = Device(Adapter(adapter.handle, self._facts))
-            except Exception as error:  # noqa: BLE001 - raised again by the thread that waits
-                failures.append(error)
+            self._making.join()
+            if self._closed:
+                message = "the GPU engine was closed; make another"
+                raise TransientError(message)
+            if self._device is not None and self._device.lost:
+                self._adapter = find_adapter(self._verdicts)
+                self._make_device()
+            if self._failure is not None:
+                raise self._failure
+            assert self._device is not None
+            return self._device
+
+    def _make_device(self) -> None:
+        try:
+            self._device = Device(Adapter(self._adapter.handle, self._facts))
+            self._device.warm_up()
+        except Exception as error:  # noqa: BLE001 - raised again where the device is wanted
+            self._failure = error
 
     def close(self) -> None:
         """Free the device, and with it every cohort's agents. Idempotent."""
         with self._lock:
+            self._making.join()
+            self._closed = True
             if self._device is not None:
                 self._device.close()
 

@@ -117,7 +117,6 @@ def _amount(text: str) -> str:
     return f"({text} & 31u)"
 
 
-
 _SIGN_8 = "bitcast<u32>((bitcast<i32>({}) << 24u) >> 24u)"
 _SIGN_16 = "bitcast<u32>((bitcast<i32>({}) << 16u) >> 16u)"
 

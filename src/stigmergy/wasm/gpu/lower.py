@@ -138,9 +138,7 @@ class _Lowering:
         self._writer.stack[:] = stack
         otherwise = self._body(construct, construct.otherwise, ends=construct.otherwise_ends)
         statement = If(condition.text, then, otherwise)
-        self._writer.out.append(
-            Block(label.number, [statement]) if label.targeted else statement
-        )
+        self._writer.out.append(Block(label.number, [statement]) if label.targeted else statement)
 
     def _body(self, construct: Construct, nodes: Sequence[Node], *, ends: bool) -> list[Statement]:
         """Lower one body of a construct apart; its results go to their slots."""

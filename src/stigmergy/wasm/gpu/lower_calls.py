@@ -153,7 +153,9 @@ def _host_body(
     writer.stack.extend(arguments)
     _call_host(writer, around, around.host[function], type_, offset)
     for at in range(len(type_.results)):
-        writer.line(f"{writer.slot(depth + at, type_.results[at])} = {writer.stack[depth + at].text};")
+        writer.line(
+            f"{writer.slot(depth + at, type_.results[at])} = {writer.stack[depth + at].text};"
+        )
     del writer.stack[depth:]
     body, writer.out = writer.out, outer
     return body

@@ -51,14 +51,10 @@ def _divide(writer: Writer, operation: Operation) -> None:
             condition = f"(({divisor.text}.x | {divisor.text}.y) == 0u)"
         writer.check(condition, TrapKind.INTEGER_DIVISION_BY_ZERO, offset)
     smallest, minus_one = _SMALLEST[divisor.type]
-    if operation.name.endswith("div_s") and not (
-        divisor.constant and divisor.text != minus_one
-    ):
+    if operation.name.endswith("div_s") and not (divisor.constant and divisor.text != minus_one):
         condition = f"({dividend.text} == {smallest}) && ({divisor.text} == {minus_one})"
         if divisor.type == "vec2<u32>":
-            condition = (
-                f"all({dividend.text} == {smallest}) && all({divisor.text} == {minus_one})"
-            )
+            condition = f"all({dividend.text} == {smallest}) && all({divisor.text} == {minus_one})"
         writer.check(condition, TrapKind.INTEGER_OVERFLOW, offset)
     quotient, function = numeric(operation.name, (dividend, divisor), operation.outputs[0])
     if function:

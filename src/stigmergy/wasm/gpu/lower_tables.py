@@ -61,16 +61,13 @@ def _bulk(writer: Writer, operation: Operation) -> None:
             from_table = instruction.argument(1)
             _check(writer, f"table_size({from_table}u)", second, length, instruction.offset)
             call = (
-                f"table_copy({table}u, {from_table}u, "
-                f"{target.text}, {second.text}, {length.text});"
+                f"table_copy({table}u, {from_table}u, {target.text}, {second.text}, {length.text});"
             )
             support.add("table_copy")
         case _:  # table.init: the segment, then the table
             segment, table = instruction.argument(), instruction.argument(1)
             _check(writer, f"element_size({segment}u)", second, length, instruction.offset)
-            call = (
-                f"table_init({table}u, {segment}u, {target.text}, {second.text}, {length.text});"
-            )
+            call = f"table_init({table}u, {segment}u, {target.text}, {second.text}, {length.text});"
             support |= {"element_size", "table_init"}
     _check(writer, f"table_size({table}u)", target, length, instruction.offset)
     writer.line(call)

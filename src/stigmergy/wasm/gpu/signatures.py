@@ -7,8 +7,9 @@ from stigmergy.wasm.module.model import FunctionType, ValueType
 __all__ = ["numeric_type"]
 
 _BITS_OF_SAME_TYPE = frozenset(
-    "clz ctz popcnt abs neg ceil floor trunc nearest sqrt "
-    "extend8_s extend16_s extend32_s".split(" ")
+    "clz ctz popcnt abs neg ceil floor trunc nearest sqrt extend8_s extend16_s extend32_s".split(
+        " "
+    )
 )
 _COMPARISONS = frozenset("eq ne lt gt le ge".split(" "))
 _CONVERSIONS = frozenset("wrap trunc extend convert demote promote reinterpret".split(" "))

@@ -138,9 +138,7 @@ class Writer:
         if not targets:
             return
         values = [one.number for one in self.stack[len(self.stack) - len(targets) :]]
-        pairs = [
-            (name, one) for name, one in zip(targets, values, strict=True) if name != one.text
-        ]
+        pairs = [(name, one) for name, one in zip(targets, values, strict=True) if name != one.text]
         written = {name for name, _ in pairs}
         if len(pairs) > 1 and any(one.reads & written for _, one in pairs):
             pairs = [(name, self.named(one)) for name, one in pairs]

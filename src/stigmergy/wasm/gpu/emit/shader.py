@@ -166,7 +166,9 @@ def _tables(layout: StateLayout) -> str:
     lines: list[str] = []
     for name, values in (("table_at", layout.tables), ("table_most", layout.table_capacities)):
         cases = " ".join(f"case {at}u: {{ return {one}u; }}" for at, one in enumerate(values))
-        lines.append(f"fn {name}(table: u32) -> u32 {{ switch (table) {{ {cases} default: {{ return 0u; }} }} }}")
+        lines.append(
+            f"fn {name}(table: u32) -> u32 {{ switch (table) {{ {cases} default: {{ return 0u; }} }} }}"
+        )
     return "\n".join(lines) + "\n"
 
 
