@@ -13,6 +13,7 @@ from stigmergy.wasm.cpu.runtime import Runtime
 from stigmergy.wasm.engine import Cohort, CohortSettings, Engine, FloatMode, Status
 from stigmergy.wasm.hostcalls import HostCall, Imports
 from stigmergy.wasm.module.model import (
+    PAGE_BYTES,
     FunctionType,
     GlobalType,
     Limits,
@@ -21,6 +22,7 @@ from stigmergy.wasm.module.model import (
     TableType,
     ValueType,
 )
+from stigmergy.wasm.module.patching import uses_memory_size
 from stigmergy.wasm.module.reading import read_module
 
 _SPECTEST = """(module
@@ -40,6 +42,8 @@ _SPECTEST = """(module
 """
 """The module that the suite's host offers."""
 _MOST_MEMORY = 1 << 32
+_MOST_GROWTH = 900
+"""Pages: what the suite's modules grow by where they succeed."""
 _MOST_ELEMENTS = 10_000_000
 _MOST_INSTRUCTIONS = 4_000_000_000
 
@@ -258,12 +262,18 @@ class AgentDriver:
         if self._engine.name == "cpu":
             return _MOST_MEMORY
         # On a GPU all that may be used is there from the start.
-        most = 64
-        for memory in module.all_memories:
-            limit = memory.limits.maximum
-            wanted = memory.limits.minimum + 8 if limit is None else limit
-            most = max(most, min(wanted, memory.limits.minimum + 1_024) * 65_536)
-        return most
+        declared = [
+            _offer(self._host, one.name) if one.module == "spectest" else one.type
+            for one in module.imports
+            if isinstance(one.type, MemoryType)
+        ]
+        for memory in (*declared, *module.memories):
+            assert isinstance(memory, MemoryType)
+            most = memory.limits.minimum
+            if _may_grow(module):
+                most += _MOST_GROWTH
+            return PAGE_BYTES * min(most, memory.limits.maximum or most)
+        return 0
 
 
 _SLOT = np.zeros(1, dtype=np.int64)
@@ -273,6 +283,13 @@ _GLOBAL_BITS: dict[ValueType, int] = {
     "f32": int(np.float32(666.6).view(np.uint32)),
     "f64": int(np.float64(666.6).view(np.uint64)),
 }
+
+
+def _may_grow(module: Module) -> bool:
+    try:
+        return uses_memory_size(module)
+    except UnsupportedError:
+        return True
 
 
 def _cohort(instance: object) -> Cohort:
