@@ -38,7 +38,7 @@ def main() -> None:
     width = int(np.ceil(np.sqrt(options.people * 1.6)))
     height = max(1, round(options.people / width))
     people = width * height
-    print(f"{people:,} people on {width} × {height} places, {options.days} days")
+    print(f"{people:,} people on {width} by {height} places, {options.days} days")
     begun = time.perf_counter()
     infected, recovered, told = live(options, width, height)
     print(f"{told} in {time.perf_counter() - begun:.1f} s")
@@ -87,9 +87,10 @@ def show(used: int | None, left: int) -> None:
 
 def draw(places: np.ndarray, infected: np.ndarray, recovered: np.ndarray, days: int) -> np.ndarray:
     """A map of the day when each was infected, above the share of each state day by day."""
-    height, width = places.shape
+    width = places.shape[1]
     scale = max(1, 800 // width)
-    age = np.clip(places / days, 0, 1)[..., None]
+    ill = infected[infected != NEVER]
+    age = np.clip(places / max(1, int(ill.max(initial=1))), 0, 1)[..., None]
     colours = np.array(FIRST_SEEN) * (1 - age) + np.array(LAST_SEEN) * age
     colours[places == NEVER] = SUSCEPTIBLE
     land = np.kron(colours, np.ones((scale, scale, 1)))
