@@ -21,7 +21,7 @@ enum state { SUSCEPTIBLE, EXPOSED, INFECTIOUS, RECOVERED };
 enum {
   COUGHS = 4,      /* a day */
   REACH = 2,       /* how far neighbours are, in places */
-  TRAVEL = 1500,   /* one cough in so many goes anywhere */
+  TRAVEL = 900,    /* one cough in so many goes anywhere */
   CHANCE = 7,      /* one in so many infects */
   NEVER = 0xffff,
 };
