@@ -123,6 +123,7 @@ _TRAPS = """
   (func (export "at_once") (result i32) (i32.div_u (i32.const 1) (i32.const 0)))
   (func (export "after_a_call") (result i32) (i32.div_u (call $three) (i32.const 0)))
   (func (export "after_the_host") (result i32) (i32.div_u (call $agent_id) (i32.const 0)))
+  (func (export "unreachable") (result i32) (drop (i32.const 1)) unreachable)
   (func (export "within_a_call") (result i32) (call $fault (i32.add (i32.const 1) (i32.const 2)))))
 """
 
@@ -130,6 +131,7 @@ _COUNTED_AT_TRAP = {
     "at_once": 0,  # nothing was entered, called or left before, but this function
     "after_a_call": 4,  # its entry and the call; the callee's entry and constant
     "after_the_host": 2,
+    "unreachable": 2,  # which tells what was counted, unlike other traps
     "within_a_call": 5,  # the caller's entry, two constants, an addition, the call
 }
 
@@ -152,6 +154,37 @@ class CountingRules:
             for name in agents.module.exported_functions:
                 agents.call(name, [0, 1, 7])
                 assert agents.counts() == [5, 6, 12], name
+
+    def test_an_agent_may_stop_after_an_operation_on_many(self, engine: Engine) -> None:
+        """Where it is done, and counted; not where the length is a small constant."""
+        with crew(engine, _BULK, size=3) as agents:
+            for name in agents.module.exported_functions:
+                agents.begin(name, [0, 1, 7])
+                assert agents.run(2) == [Status.READY] * 3, name
+                assert agents.counts() == [5, 6, 12], name
+                assert agents.run() == [Status.FINISHED] * 3, name
+                assert agents.counts() == [5, 6, 12], name
+        wat = """(module (memory 1)
+          (func (export "small") (memory.fill (i32.const 0) (i32.const 1) (i32.const 128)))
+          (func (export "large") (memory.fill (i32.const 0) (i32.const 1) (i32.const 129))))"""
+        with crew(engine, wat) as agents:
+            agents.begin("small")
+            assert agents.run(2) == [Status.FINISHED] * 4
+            agents.begin("large")
+            assert agents.run(2) == [Status.READY] * 4
+            assert agents.counts() == [5 + 129] * 4
+            assert agents.memory(128, 2) == [b"\1\0"] * 4
+
+    def test_growing_counts_what_was_grown_by(self, engine: Engine) -> None:
+        """Nothing where it failed, and there it does not stop either."""
+        wat = """(module (memory 1 5)
+          (func (export "grow") (param i32) (drop (memory.grow (local.get 0)))))"""
+        with crew(engine, wat, memory_bytes=5 << 16) as agents:
+            agents.begin("grow", [0, 4, 5, 2**32 - 1])
+            finished, ready = Status.FINISHED, Status.READY
+            assert agents.run(2) == [ready, ready, finished, finished]
+            assert agents.run() == [finished] * 4
+            assert agents.counts() == [3, 7, 3, 3]
 
     def test_the_count_begins_anew_with_each_call(self, engine: Engine) -> None:
         """At 0, before anything runs."""
@@ -252,5 +285,5 @@ class CountingRules:
                 agents.begin(name, slots=agents.slots(slot))
             assert agents.run() == [Status.TRAPPED] * len(names)
             kinds = {trap.kind for trap in agents.traps() if trap}
-            assert kinds == {TrapKind.INTEGER_DIVISION_BY_ZERO}
+            assert kinds == {TrapKind.INTEGER_DIVISION_BY_ZERO, TrapKind.UNREACHABLE}
             assert dict(zip(names, agents.counts(), strict=True)) == _COUNTED_AT_TRAP
