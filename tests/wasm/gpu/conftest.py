@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from stigmergy.wasm.module.reading import read_module
 
 WORKGROUP = 64
 ENOUGH = 1 << 40
+_MOST_DISPATCHES = 20_000
 _KINDS = {
     wasmtime.TrapCode.UNREACHABLE: TrapKind.UNREACHABLE,
     wasmtime.TrapCode.MEMORY_OUT_OF_BOUNDS: TrapKind.MEMORY_OUT_OF_BOUNDS,
@@ -183,7 +185,7 @@ class Cohort:
     def run(self, slice_: int = ENOUGH, most: int = 1 << 30) -> list[Outcome]:
         """Run in slices until nobody is READY."""
         target, stops = 0, [list[int]() for _ in range(self.agents)]
-        while True:
+        for _ in range(_MOST_DISPATCHES):
             target += slice_
             state = self.dispatch(target, most)
             ready = state[Header.STATUS, : self.agents] == Status.READY
@@ -192,7 +194,8 @@ class Cohort:
             counts = self._counts(state)
             for slot in np.flatnonzero(ready):
                 stops[slot].append(int(counts[slot]))
-            target = max(target, int(counts.max())) if slice_ < ENOUGH else 0
+            target = target if slice_ < ENOUGH else 0
+        raise AssertionError(f"still READY at {counts}")
 
     def outcomes(self, state: np.ndarray[Any, Any], stops: Sequence[list[int]]) -> list[Outcome]:
         """Read what became of the agents."""
@@ -368,3 +371,19 @@ class Bench:
 @pytest.fixture(scope="session")
 def gpu() -> Gpu:
     return Gpu()
+
+
+@pytest.fixture(scope="session")
+def bench_of(gpu: Gpu) -> Callable[..., Bench]:
+    """A bench for a module's text; each is compiled once."""
+
+    @cache
+    def bench(source: str, settings: CohortSettings | None = None, block: int = 1) -> Bench:
+        return Bench(gpu, source, settings=settings, block=block)
+
+    def hashed(source: str, *, block: int = 1, **settings: Any) -> Bench:
+        if settings:  # settings hold a mapping and have no hash
+            return Bench(gpu, source, settings=CohortSettings(**settings), block=block)
+        return bench(source, None, block)
+
+    return hashed

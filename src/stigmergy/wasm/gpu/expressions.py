@@ -124,6 +124,8 @@ _IN_PLACE: dict[str, tuple[WgslType, Callable[..., str]]] = {
     "i32.add": ("u32", _plain("+")),
     "i32.sub": ("u32", _plain("-")),
     "i32.mul": ("u32", _plain("*")),
+    "i32.div_u": ("u32", _plain("/")),
+    "i32.rem_u": ("u32", _plain("%")),
     "i32.and": ("u32", _plain("&")),
     "i32.or": ("u32", _plain("|")),
     "i32.xor": ("u32", _plain("^")),

@@ -124,7 +124,7 @@ def _push(
     slots = [writer.slot(depth + at, one) for at, one in enumerate(type_.results)]
     after: list[str] = []
     for at, (slot, result) in enumerate(zip(slots, type_.results, strict=True)):
-        low, high = f"result{2 * at}", f"result{2 * at + 1}"
+        low, high = f"passed[{2 * at}]", f"passed[{2 * at + 1}]"
         wide = wgsl_type(result) == "vec2<u32>"
         after.append(f"{slot} = vec2<u32>({low}, {high});" if wide else f"{slot} = {low};")
     push = Push(tuple((one.text, one.type) for one in arguments), callee)

@@ -40,9 +40,11 @@ def lower_number(writer: Writer, operation: Operation) -> None:
 
 def _divide(writer: Writer, operation: Operation) -> None:
     divisor, dividend = writer.pop_named(), writer.pop_named()
-    [dividend, divisor] = writer.unfolded([dividend, divisor])
+    [dividend] = writer.unfolded([dividend])
+    if _is_zero(divisor):
+        [divisor] = writer.unfolded([divisor])
     offset = operation.instruction.offset
-    if not divisor.constant or _is_zero(divisor):
+    if not divisor.constant:
         if divisor.type == "u32":
             condition = f"({divisor.text} == 0u)"
         else:
@@ -54,10 +56,10 @@ def _divide(writer: Writer, operation: Operation) -> None:
         if divisor.type == "vec2<u32>":
             condition = f"all({dividend.text} == {smallest}) && all({divisor.text} == {minus_one})"
         writer.check(condition, TrapKind.INTEGER_OVERFLOW, offset)
-    function = library_name(operation.name)
-    writer.lowered.library.add(function)
-    text = f"{function}({dividend.text}, {divisor.text})"
-    writer.push(writer.named(Expression(text, divisor.type)))
+    quotient, function = numeric(operation.name, (dividend, divisor), operation.outputs[0])
+    if function:
+        writer.lowered.library.add(function)
+    writer.push(writer.named(quotient))
 
 
 def _is_zero(divisor: Expression) -> bool:
