@@ -20,7 +20,6 @@ __all__ = ["Agent"]
 _FULL = (1 << 64) - 1
 """The fuel of a store, more than can be used. What is missing of it since a call began counts."""
 _NO_ARGUMENTS = np.zeros((1, 0), dtype=np.uint64)
-_ignored = Cell()
 
 _READY = int(Status.READY)
 _WAITING = int(Status.WAITING)
