@@ -204,6 +204,8 @@ def hermetic_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         patch.setenv("HOME", str(home))
         patch.setenv("GIT_CONFIG_GLOBAL", str(git_config))
         patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        # Mesa writes it from a thread of its own, whose file may be open when a test ends.
+        patch.setenv("MESA_SHADER_CACHE_DISABLE", "true")
         yield
 
 

@@ -155,6 +155,14 @@ class Cohort(Protocol):
         """What the agents run."""
         ...
 
+    def check(self, function: int) -> None:
+        """See whether agents can begin with this function.
+
+        Raises:
+            UnsupportedError: This engine cannot run it, for the reason given.
+        """
+        ...
+
     def reserve(self, capacity: int) -> None:
         """Make room for the slots 0 … capacity - 1; those in use stay as they are."""
         ...
@@ -256,6 +264,11 @@ class Engine(Protocol):
     @property
     def device(self) -> str:
         """What it runs on, for people."""
+        ...
+
+    @property
+    def is_hardware(self) -> bool:
+        """Whether it runs where it says: False for a GPU that a processor plays."""
         ...
 
     def cohort(self, module: Module, settings: CohortSettings) -> Cohort:

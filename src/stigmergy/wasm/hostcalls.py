@@ -25,6 +25,7 @@ __all__ = [
     "NO_MESSAGE",
     "HostCall",
     "Imports",
+    "ResolvedImports",
     "SendAnswer",
     "clock_ns",
     "random_bits",

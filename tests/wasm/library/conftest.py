@@ -112,7 +112,10 @@ class Operands:
         return tuple(as_words(column.ravel(), operation.operand) for column in columns)
 
     def random(self, operation: Operation, count: int) -> tuple[Words, ...]:
-        """Rows of all magnitudes; in half of them the second operand is next to the first."""
+        """Rows of all magnitudes; in half of them the second operand is next to the first.
+
+        Of integers, the first is in many a multiple of the second, or next to one.
+        """
         draw = self._floats if operation.operand[0] == "f" else self._integers
         first = draw(operation.operand, count)
         if operation.arity == 1:
@@ -120,6 +123,10 @@ class Operands:
         beside = self._beside(operation.operand, first)
         near = self._draw.integers(0, 2, count) == 0
         second = np.where(near, beside, draw(operation.operand, count))
+        if operation.operand[0] == "i":
+            step = self._draw.integers(0, 3, count, dtype=np.uint64) - np.uint64(1)
+            multiple = self._draw.integers(0, 3, count) == 0
+            first = np.where(multiple, first * second + step, first)
         return as_words(first, operation.operand), as_words(second, operation.operand)
 
     def _floats(self, wasm_type: str, count: int) -> Bits:
@@ -198,7 +205,7 @@ def _special_floats(form: Format) -> set[int]:
 
 def as_words(bits: Bits, wasm_type: str) -> Words:
     if words_of(wasm_type) == 1:
-        return bits.astype(np.uint32).reshape(-1, 1)
+        return (bits & np.uint64(0xFFFF_FFFF)).astype(np.uint32).reshape(-1, 1)
     return np.ascontiguousarray(bits).view(np.uint32).reshape(-1, 2)
 
 
@@ -289,12 +296,15 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {{
 def device() -> Iterator[Device]:
     import wgpu
 
-    adapter = wgpu.gpu.request_adapter_sync()
-    device = Device(adapter.request_device_sync())
-    # What the driver opens once for the process is opened here, not in the first test.
-    device.run("i64_eqz", np.zeros((1, 2), dtype=np.uint32))
-    yield device
-    device.device.destroy()
+    with pytest.MonkeyPatch.context() as patch:
+        # Mesa would write its cache from a thread, with files open when a test ends.
+        patch.setenv("MESA_SHADER_CACHE_DISABLE", "true")
+        adapter = wgpu.gpu.request_adapter_sync()
+        device = Device(adapter.request_device_sync())
+        # What the driver opens once for the process is opened here, not in the first test.
+        device.run("i64_eqz", np.zeros((1, 2), dtype=np.uint32))
+        yield device
+        device.device.destroy()
 
 
 # --- the oracle ---

@@ -33,6 +33,11 @@ class CpuEngine:
         threads = f"{self._threads} thread" + ("s" if self._threads > 1 else "")
         return f"wasmtime on {platform.machine()}, {threads}"
 
+    @property
+    def is_hardware(self) -> bool:
+        """Whether it runs where it says: it does."""
+        return True
+
     def cohort(self, module: Module, settings: CohortSettings) -> CpuCohort:
         """Make an empty cohort.
 

@@ -59,6 +59,8 @@ class AdapterFacts:
     groups_per_dimension: int
     first_slice: int = FIRST_SLICE
     longest_slice: int = _LONGEST_SLICE
+    is_software: bool = False
+    """Whether a processor plays the GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ def facts_of(info: Mapping[str, Any], limits: Mapping[str, int]) -> AdapterFacts
         name=", ".join(filter(None, (info["device"], description, info["backend_type"]))),
         driver="/".join(str(info.get(key, "")) for key in ("vendor", "device", "description")),
         memory_block=1 if software else _BLOCK_OF_HARDWARE,
+        is_software=software,
         workgroup_size=workgroup_size,
         binding_bytes=min(
             limits["max-storage-buffer-binding-size"],

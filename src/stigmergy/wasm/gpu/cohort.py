@@ -105,6 +105,14 @@ class GpuCohort:
         """The slices, in instructions of an agent, that the last run took."""
         return self._runner.slices
 
+    def check(self, function: int) -> None:
+        """Return if agents can begin with this function.
+
+        Raises:
+            UnsupportedError: It cannot be said in WGSL, for the reason given.
+        """
+        self._shaders.check(function)
+
     def reserve(self, capacity: int) -> None:
         """Make room for the slots 0 … capacity - 1, in windows beside those there are."""
         while self._capacity < capacity:

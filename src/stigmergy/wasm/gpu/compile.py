@@ -14,6 +14,7 @@ from stigmergy.errors import UnsupportedError
 from stigmergy.wasm.engine import CohortSettings, Words
 from stigmergy.wasm.gpu.callgraph import CallGraph, operations
 from stigmergy.wasm.gpu.emit.function import emit_function
+from stigmergy.wasm.gpu.emit.names import FRESH, words_of
 from stigmergy.wasm.gpu.emit.shader import assemble
 from stigmergy.wasm.gpu.expressions import constant, wgsl_type
 from stigmergy.wasm.gpu.instantiate import Instance, constant_words, global_values, instantiate
@@ -151,9 +152,10 @@ class CompiledModule:
             columns.append((arguments[:, at] & np.uint64(0xFFFFFFFF)).astype(np.uint32))
             if wgsl_type(type_) == "vec2<u32>":
                 columns.append((arguments[:, at] >> np.uint64(32)).astype(np.uint32))
-        columns.append(np.full(len(arguments), function << 16, np.uint32))
+        begun = [function]
         if start and self._module.start is not None:
-            columns.append(np.full(len(arguments), self._module.start << 16, np.uint32))
+            begun.append(self._module.start)
+        columns += [np.full(len(arguments), one << 16 | FRESH, np.uint32) for one in begun]
         return np.stack(columns, axis=1)
 
     def shader(self, entries: frozenset[int]) -> Shader:
@@ -172,9 +174,9 @@ class CompiledModule:
         reached = self.graph.reachable(begun)
         functions = [self.lowered(one) for one in reached]
         entered = sorted({*begun, *(one for one in reached if self.graph.is_stacked(one))})
-        reserve = max((self._chain_words(one) for one in entered), default=0)
+        chains = {one: self._chain_words(one) for one in reached}
         assembled = assemble(
-            functions, entered, self._around, self.layout, self._options, stack_reserve=reserve
+            functions, entered, self._around, self.layout, self._options, chains=chains
         )
         constants = np.zeros(0, np.uint32)
         if assembled.uses_constants:
@@ -265,11 +267,11 @@ class CompiledModule:
         functions = range(imported, len(module.functions))
         if self._is_large:
             return most
-        waiting = max((2 * len(module.functions[one].params) + 1 for one in functions), default=0)
-        deepest = 0
+        waiting = max((words_of(module.functions[one].params) + 1 for one in functions), default=0)
+        deepest = waiting
         for one in functions:
             try:
-                deepest = max(deepest, self._chain_words(one))
+                deepest = max(deepest, self._chain_words(one) + 1)
             except UnsupportedError:
                 continue  # it is refused when it is called
         if any(self.graph.is_stacked(one) for one in functions):

@@ -66,6 +66,11 @@ class GpuEngine:
         return self._facts.name
 
     @property
+    def is_hardware(self) -> bool:
+        """Whether the adapter is a GPU, not a processor that plays one."""
+        return not self._facts.is_software
+
+    @property
     def facts(self) -> AdapterFacts:
         """How it uses its adapter."""
         return self._facts

@@ -27,6 +27,7 @@ from stigmergy.wasm.gpu.lowered import (
     Line,
     Loop,
     Lowered,
+    Pause,
     Statement,
     Suspend,
     Switch,
@@ -40,13 +41,13 @@ _DEEPEST = 90
 _NOWHERE: frozenset[int] = frozenset()
 
 
-def emit_function(lowered: Lowered) -> str:
-    """Return the WGSL function `f<index>`.
+def emit_function(lowered: Lowered, offset: int = 0) -> str:
+    """Return the WGSL function `f<index>`, whose frame begins at a word of `frame`.
 
     Raises:
         UnsupportedError: Its constructs are nested too deeply for shader compilers.
     """
-    return _Emitter(lowered).text()
+    return _Emitter(lowered, offset).text()
 
 
 @dataclass(slots=True)
@@ -63,8 +64,9 @@ class _Way:
 class _Emitter:
     """The lines written so far, and where in the function that is."""
 
-    def __init__(self, lowered: Lowered) -> None:
+    def __init__(self, lowered: Lowered, offset: int) -> None:
         self._lowered = lowered
+        self._offset = offset
         self._lines: list[str] = []
         self._depth = 0
         self._ways: list[_Way] = []
@@ -134,61 +136,34 @@ class _Emitter:
         self._line("var point = 0u;")
         self._line("var exit = 0u;")
 
+    def _frame(self) -> list[tuple[int, str, str]]:
+        """Return the words of the frame: where, the variable, and its part."""
+        words: list[tuple[int, str, str]] = []
+        for name, type_ in self._lowered.variables.items():
+            for part in ("",) if type_ == "u32" else (".x", ".y"):
+                words.append((self._offset + len(words), name, part))
+        return words
+
     def _restore(self) -> None:
-        lowered = self._lowered
-        self._line(f"top -= {lowered.frame_words}u;")
-        at = 0
-        for name, type_ in lowered.variables.items():
-            if type_ == "u32":
-                self._line(f"{name} = state[stack_at(top + {at}u)];")
-                at += 1
-            else:
-                low, high = (f"state[stack_at(top + {at + one}u)]" for one in (0, 1))
-                self._line(f"{name} = vec2<u32>({low}, {high});")
-                at += 2
-        self._line(f"let frame = state[stack_at(top + {at}u)];")
-        self._line(f"resume = frame & {LEAF - 1}u;")
-        self._line(f"rewinding = (frame & {LEAF}u) == 0u;")
+        words = self._frame()
+        for at, name, part in words:
+            self._line(f"{name}{part} = frame[{at}];")
+        self._line(f"resume = frame[{self._offset + len(words)}] & {LEAF - 1}u;")
+        self._line(f"rewinding = (frame[{self._offset + len(words)}] & {LEAF}u) == 0u;")
         # The entry's own instruction was counted before the stop.
         self._line(f"if (resume == {ENTRY_POINT}u) {{ resume = 0u; fuel -= 1u; }}")
 
     def _leave(self) -> None:
-        lowered = self._lowered
+        words = self._frame()
         self._open("if (halted == 0u) {")
         self._line("saved = fuel;")
         self._close(f"}} else if (halted != {Halted.TRAP}u) {{")
         self._depth += 1
-        at = 0
-        for name, type_ in lowered.variables.items():
-            for part in ("",) if type_ == "u32" else (".x", ".y"):
-                self._line(f"state[stack_at(top + {at}u)] = {name}{part};")
-                at += 1
-        self._line(f"state[stack_at(top + {at}u)] = {lowered.function << 16}u | point;")
-        self._line(f"top += {lowered.frame_words}u;")
-        self._pushes(lowered.body)
+        for at, name, part in words:
+            self._line(f"frame[{at}] = {name}{part};")
+        self._line(f"frame[{self._offset + len(words)}] = point;")
+        self._line(f"if ((point & {LEAF}u) != 0u) {{ first = {self._offset}u; }}")
         self._close()
-
-    def _pushes(self, statements: Sequence[Statement]) -> None:
-        """Put the frame of the callee on top of the caller's."""
-        for one in statements:
-            match one:
-                case Suspend() if one.push is not None:
-                    self._open(f"if (point == {one.point | LEAF}u) {{")
-                    at = 0
-                    for text, type_ in one.push.arguments:
-                        for part in ("",) if type_ == "u32" else (".x", ".y"):
-                            self._line(f"state[stack_at(top + {at}u)] = {text}{part};")
-                            at += 1
-                    header = f"{one.push.callee} << 16u"
-                    self._line(f"state[stack_at(top + {at}u)] = {header};")
-                    self._line(f"top += {at + 1}u;")
-                    self._close()
-                case Block() | Loop():
-                    self._pushes(one.body)
-                case If():
-                    self._pushes([*one.then, *one.otherwise])
-                case _:
-                    pass
 
     def _entry(self) -> None:
         guarded = self._lowered.points > ENTRY_POINT
@@ -200,7 +175,10 @@ class _Emitter:
             self._close()
 
     def _stop_at_limit(self, point: int) -> None:
-        self._open("if (fuel >= limit) {")
+        self._stop_if("fuel >= limit", point)
+
+    def _stop_if(self, condition: str, point: int) -> None:
+        self._open(f"if ({condition}) {{")
         self._line(f"halted = {Halted.STOP}u;")
         self._line(f"point = {point | LEAF}u;")
         self._goto(LEAVE, _NOWHERE)
@@ -260,7 +238,7 @@ class _Emitter:
                 self._if(one.condition, one.then, one.otherwise, follow)
             case Switch():
                 self._switch(one, follow)
-            case Loop() | Call() | Suspend():
+            case Loop() | Call() | Suspend() | Pause():
                 raise AssertionError("a statement with points is not plain")
 
     def _stopping(self, one: Statement, follow: frozenset[int]) -> None:
@@ -278,6 +256,8 @@ class _Emitter:
                 self._call(one)
             case Suspend():
                 self._suspend(one)
+            case Pause():
+                self._pause(one)
             case _:
                 raise AssertionError("a statement that holds no points")
         self._passed = points[1]
@@ -406,17 +386,29 @@ class _Emitter:
         if guarded:
             self._close()
 
+    def _pause(self, one: Pause) -> None:
+        self._open("if (resume == 0u) {")
+        self._stop_if(f"{one.condition} && fuel >= limit", one.point)
+        self._close(f"}} else if (resume == {one.point}u) {{")
+        self._depth += 1
+        self._line("resume = 0u;")
+        self._close()
+
     def _suspend(self, one: Suspend) -> None:
         self._open("if (resume == 0u) {")
         if one.push is None:
             self._line(f"halted = {Halted.WAIT}u;")
         else:
-            frame = self._lowered.frame_words
-            self._open(f"if (top + {frame}u + STACK_RESERVE > STACK_WORDS) {{")
-            self._line(f"trap(STACK_OVERFLOW, {one.offset}u);")
-            self._close("} else {")
-            self._depth += 1
+            needed = self._lowered.frame_words + 1
+            at = 0
+            for text, type_ in one.push.arguments:
+                for part in ("",) if type_ == "u32" else (".x", ".y"):
+                    self._line(f"passed[{at}] = {text}{part};")
+                    at += 1
+            self._line(f"callee = {one.push.callee};")
             self._line(f"halted = {Halted.CALL}u;")
+            self._open(f"if (top + {needed}u + STACK_RESERVE > STACK_WORDS) {{")
+            self._line(f"trap(STACK_OVERFLOW, {one.offset}u);")
             self._close()
         self._line(f"point = {one.point | LEAF}u;")
         self._goto(LEAVE, _NOWHERE)

@@ -6,10 +6,12 @@ from enum import IntEnum
 from stigmergy.wasm.gpu.expressions import WgslType, wgsl_type
 from stigmergy.wasm.module.model import FunctionType, ValueType
 
-__all__ = ["LEAF", "Halted", "result_struct", "result_type", "wgsl_types"]
+__all__ = ["FRESH", "LEAF", "Halted", "result_struct", "result_type", "wgsl_types", "words_of"]
 
 LEAF = 0x8000
-"""In the last word of a frame, function << 16 | point: no frame of a callee lies below it."""
+"""In the last word of a function's frame, beside its point: it stopped itself, not a callee."""
+FRESH = 0xFFFF
+"""In the last word of a frame on the call stack: below it lie the arguments of a new call."""
 
 
 class Halted(IntEnum):
@@ -19,7 +21,7 @@ class Halted(IntEnum):
     STOP = 2
     WAIT = 3
     CALL = 4
-    """A frame for another function is on top of the call stack."""
+    """It wants another function to be entered, and goes on behind it."""
 
     def __str__(self) -> str:
         return str(self.value)
@@ -28,6 +30,11 @@ class Halted(IntEnum):
 def wgsl_types(types: Sequence[ValueType]) -> tuple[WgslType, ...]:
     """Return the WGSL types of values."""
     return tuple(wgsl_type(one) for one in types)
+
+
+def words_of(types: Sequence[ValueType]) -> int:
+    """Return how many words values take."""
+    return sum(2 if one == "vec2<u32>" else 1 for one in wgsl_types(types))
 
 
 def result_type(type_: FunctionType) -> str:

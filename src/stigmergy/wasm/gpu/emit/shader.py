@@ -1,16 +1,21 @@
 """Puts a shader together: declarations, library, functions, and `main`. Pure.
 
-`main` runs the agent's call stack: the frame on top names a function and where it goes on. A
-function that pushes a frame for another returns to `main`, which enters that one; what it gives
-stands in result0, result1 … (two for each value) for the frame below, or for the host.
+`main` runs the agent's call stack: the frame on top names a function that it enters. While agents
+run, `frame` holds the frames of that function and of those it called in place, each at a fixed
+word, callees below; when they stop, what lies from `first` on goes to the call stack in one piece.
+A function that wants another through the call stack returns to `main` as if it had stopped.
+`passed` holds arguments, then results (two words each), for the frame below or the host.
+
+On software adapters every access to a buffer is much code, and functions are copied to where they
+are called: so they touch `frame` and `passed` only, and `main` alone the stack.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stigmergy.wasm.engine import Status, TrapKind
 from stigmergy.wasm.gpu.emit.function import emit_function
-from stigmergy.wasm.gpu.emit.names import LEAF, Halted, result_struct
+from stigmergy.wasm.gpu.emit.names import FRESH, Halted, result_struct, words_of
 from stigmergy.wasm.gpu.emit.support import (
     NEEDS_CONSTANTS,
     NEEDS_MAIL,
@@ -47,9 +52,12 @@ def assemble(
     layout: StateLayout,
     options: CompilerOptions,
     *,
-    stack_reserve: int,
+    chains: Mapping[int, int],
 ) -> Assembled:
-    """Write the shader of these functions; `entered` are those that `main` calls."""
+    """Write the shader of these functions; `entered` are those that `main` calls.
+
+    `chains`: for each function the words of its frame and of those of all it calls in place.
+    """
     used = set[str]().union(*(one.support for one in functions))
     support, support_text = link_support(used, has_memory=around.memory_bytes > 0)
     library = set[str]().union(*(one.library for one in functions))
@@ -62,18 +70,20 @@ def assemble(
         Binding.CONSTANTS: bool(support & NEEDS_CONSTANTS),
     }
     globals_ = sorted(set[int]().union(*(one.globals for one in functions)))
-    # Only functions that `main` enters give results in words.
     results = 2 * max((len(types[one].results) for one in entered), default=0)
+    arguments = max((words_of(types[one].params) for one in entered), default=0)
+    chain = max((chains[one] for one in entered), default=0)
     parts = [
         _bindings(uses),
-        _constants(around, layout, options, stack_reserve=stack_reserve),
-        _variables(around, globals_, results),
+        _constants(around, layout, options, stack_reserve=max(chain, arguments) + 1),
+        _variables(around, globals_, max(results, arguments), chain),
         *sorted(structs),
         _STATE,
         _tables(layout) if any(name.startswith("table") for name in support) else "",
         support_text,
         link(library, floats=around.settings.floats) if library else "",
-        *(emit_function(one) for one in functions),
+        *(emit_function(one, chains[one.function] - one.frame_words) for one in functions),
+        _sizes(entered, types, chains),
         _enter(entered, types),
         _main(around, layout, options, globals_, results),
     ]
@@ -137,11 +147,13 @@ def _constants(
     return "".join(f"const {name} = {value}u;\n" for name, value in values.items())
 
 
-def _variables(around: Surroundings, globals_: Sequence[int], results: int) -> str:
+def _variables(around: Surroundings, globals_: Sequence[int], passed: int, chain: int) -> str:
     names = ["slot", "memory_base", "pages", "memory_bytes", "fuel", "saved", "limit", "top"]
-    names += ["halted", "trap_kind", "trap_offset", *(f"result{at}" for at in range(results))]
+    names += ["halted", "trap_kind", "trap_offset", "callee", "first"]
     lines = [f"var<private> {name}: u32;" for name in names]
     lines.append("var<private> rewinding: bool;")
+    lines.append(f"var<private> frame: array<u32, {max(chain, 1)}>;")
+    lines.append(f"var<private> passed: array<u32, {max(passed, 1)}>;")
     for index in globals_:
         type_ = wgsl_type(around.module.all_globals[index].value)
         lines.append(f"var<private> g{index}: {type_};")
@@ -163,17 +175,31 @@ fn trap(kind: u32, offset: u32) {{
 
 def _tables(layout: StateLayout) -> str:
     """Return where tables lie and how large they can be."""
-    lines: list[str] = []
-    for name, values in (("table_at", layout.tables), ("table_most", layout.table_capacities)):
-        cases = " ".join(f"case {at}u: {{ return {one}u; }}" for at, one in enumerate(values))
-        lines.append(
-            f"fn {name}(table: u32) -> u32 {{ switch (table) {{ {cases} default: {{ return 0u; }} }} }}"
-        )
-    return "\n".join(lines) + "\n"
+    places = _table("table_at", dict(enumerate(layout.tables)))
+    return places + _table("table_most", dict(enumerate(layout.table_capacities)))
 
 
-def _enter(entered: Sequence[int], types: dict[int, FunctionType]) -> str:
-    lines = ["fn enter(frame: u32) {", "  switch (frame >> 16u) {"]
+def _sizes(
+    entered: Sequence[int], types: Mapping[int, FunctionType], chains: Mapping[int, int]
+) -> str:
+    """Return how many words functions have in `frame`, and what their arguments take."""
+    arguments = {one: words_of(types[one].params) for one in entered}
+    return _table("chain_of", {one: chains[one] for one in entered}) + _table(
+        "arguments_of", arguments
+    )
+
+
+def _table(name: str, values: Mapping[int, int]) -> str:
+    """Return a function from numbers to numbers."""
+    cases = "".join(f"    case {key}u: {{ return {one}u; }}\n" for key, one in values.items())
+    return (
+        f"fn {name}(key: u32) -> u32 {{\n  switch (key) {{\n{cases}"
+        "    default: { return 0u; }\n  }\n}\n"
+    )
+
+
+def _enter(entered: Sequence[int], types: Mapping[int, FunctionType]) -> str:
+    lines = ["fn enter(function: u32) {", "  switch (function) {"]
     for function in entered:
         lines += [f"    case {function}u: {{", *_enter_one(function, types[function]), "    }"]
     # A frame of another shader: the host sees that the agent makes no progress.
@@ -182,32 +208,66 @@ def _enter(entered: Sequence[int], types: dict[int, FunctionType]) -> str:
 
 
 def _enter_one(function: int, type_: FunctionType) -> list[str]:
-    lines: list[str] = []
-    words, reads = 0, list[str]()
-    for at, param in enumerate(type_.params):
-        kind = wgsl_type(param)
-        lines.append(f"      var a{at}: {kind};")
-        if kind == "u32":
-            reads.append(f"        a{at} = state[stack_at(top + {words}u)];")
+    arguments: list[str] = []
+    at = 0
+    for param in type_.params:
+        if wgsl_type(param) == "u32":
+            arguments.append(f"passed[{at}]")
+            at += 1
         else:
-            low, high = (f"state[stack_at(top + {words + one}u)]" for one in (0, 1))
-            reads.append(f"        a{at} = vec2<u32>({low}, {high});")
-        words += 1 if kind == "u32" else 2
-    lines.append(f"      rewinding = (frame & {2 * LEAF - 1}u) != 0u;")
-    lines.append("      if (!rewinding) {")
-    lines.append(f"        top -= {words + 1}u;")
-    lines += [*reads, "      }"]
-    call = f"f{function}({', '.join(f'a{at}' for at in range(len(type_.params)))})"
+            arguments.append(f"vec2<u32>(passed[{at}], passed[{at + 1}])")
+            at += 2
+    call = f"f{function}({', '.join(arguments)})"
     if not type_.results:
-        return [*lines, f"      {call};"]
-    lines.append(f"      let given = {call};")
+        return [f"      {call};"]
+    lines = [f"      let given = {call};"]
+    # A call that it wants has its arguments there.
+    lines.append("      if (halted == 0u) {")
     for at, result in enumerate(type_.results):
         given = "given" if len(type_.results) == 1 else f"given.r{at}"
+        low, high = f"passed[{2 * at}]", f"passed[{2 * at + 1}]"
         if wgsl_type(result) == "u32":
-            lines.append(f"      result{2 * at} = {given}; result{2 * at + 1} = 0u;")
+            lines.append(f"        {low} = {given}; {high} = 0u;")
         else:
-            lines.append(f"      result{2 * at} = {given}.x; result{2 * at + 1} = {given}.y;")
-    return lines
+            lines.append(f"        {low} = {given}.x; {high} = {given}.y;")
+    return [*lines, "      }"]
+
+
+_RUN = f"""\
+  var function = 0u;
+  loop {{
+    if (halted == {Halted.CALL}u) {{
+      halted = 0u;
+      rewinding = false;
+      function = callee;
+    }} else {{
+      if (top == 0u) {{ break; }}
+      top -= 1u;
+      let header = state[stack_at(top)];
+      function = header >> 16u;
+      let from_ = header & {FRESH}u;
+      rewinding = from_ != {FRESH}u;
+      if (rewinding) {{
+        let size = chain_of(function) - from_;
+        top -= size;
+        for (var i = 0u; i < size; i += 1u) {{ frame[from_ + i] = state[stack_at(top + i)]; }}
+      }} else {{
+        let size = arguments_of(function);
+        top -= size;
+        for (var i = 0u; i < size; i += 1u) {{ passed[i] = state[stack_at(top + i)]; }}
+      }}
+    }}
+    enter(function);
+    if (halted == 0u) {{ continue; }}
+    if (halted == {Halted.TRAP}u) {{ break; }}
+    let size = chain_of(function) - first;
+    for (var i = 0u; i < size; i += 1u) {{ state[stack_at(top + i)] = frame[first + i]; }}
+    top += size;
+    state[stack_at(top)] = (function << 16u) | first;
+    top += 1u;
+    if (halted != {Halted.CALL}u) {{ break; }}
+  }}
+"""
 
 
 def _main(
@@ -239,7 +299,7 @@ def _main(
         "  let past = target_.y < count.y || (target_.y == count.y && borrow != 0u);",
         "  let left_high = target_.y - count.y - borrow;",
         "  limit = select(parameters.most, min(left_low, parameters.most), left_high == 0u);",
-        "  if (past) { limit = 0u; }",
+        "  if (past || limit == 0u) { return; }",
     ]
     for index in globals_:
         low, high = word(layout.globals[index]), word(layout.globals[index] + 1)
@@ -248,12 +308,7 @@ def _main(
         else:
             lines.append(f"  g{index} = vec2<u32>({low}, {high});")
     lines += [
-        "  loop {",
-        "    if (top == 0u) { break; }",
-        "    enter(state[stack_at(top - 1u)]);",
-        f"    if (halted == {Halted.CALL}u) {{ halted = 0u; }}",
-        "    if (halted != 0u) { break; }",
-        "  }",
+        _RUN,
         f"  var status = {int(Status.FINISHED)}u;",
         f"  if (halted == {Halted.STOP}u) {{ status = {int(Status.READY)}u; }}",
         f"  if (halted == {Halted.WAIT}u) {{ status = {int(Status.WAITING)}u; }}",
@@ -282,7 +337,8 @@ def _main(
             lines.append(f"  {word(layout.globals[index] + 1)} = g{index}.y;")
     if results:
         lines.append(f"  if (status == {int(Status.FINISHED)}u) {{")
-        lines += [f"    {word(layout.results + at)} = result{at};" for at in range(results)]
-        lines.append("  }")
+        lines.append(f"    for (var i = 0u; i < {results}u; i += 1u) {{")
+        lines.append(f"      state[state_at({layout.results}u + i)] = passed[i];")
+        lines += ["    }", "  }"]
     lines.append("}")
     return "\n".join(lines) + "\n"

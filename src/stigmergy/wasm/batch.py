@@ -1,0 +1,278 @@
+"""The batch agent: takes many `wasm` tasks from the board, and runs them in one dispatch."""
+
+import base64
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from stigmergy.board import DEFAULT_LEASE_S, JsonObject, Task, TaskBoard, TaskStatus, TaskType
+from stigmergy.board.task import new_task_id
+from stigmergy.errors import LostLeaseError, StigmergyError, TransientError, UsageError
+from stigmergy.swarm import Heartbeat
+from stigmergy.wasm.manager import SwarmManager
+from stigmergy.wasm.result import SwarmResult
+from stigmergy.wasm.work import WasmWork, decode_base64, told_output, told_result
+
+__all__ = ["BatchAgent"]
+
+_RETRY_S: Final = 0.25
+_KEPT_MODULES: Final = 32
+_OPEN: Final = (TaskStatus.PENDING, TaskStatus.CLAIMED, TaskStatus.IN_PROGRESS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What came of a task: a result, or why there is none."""
+
+    task: Task
+    result: JsonObject | None = None
+    error: str = ""
+
+
+class BatchAgent:
+    """Runs `wasm` tasks, up to `limit` at a time. Not thread-safe; use one in each thread.
+
+    What a task's payload says is in `work.WasmWork`. Tasks of the same module run together, and
+    all that finished are completed in one transaction. Each agent begins afresh, whatever ran
+    before it. A task whose agent traps, uses up its instructions or is not well described fails
+    for good: it would do the same again. A process that dies loses nothing: the leases run out,
+    and the tasks are taken again.
+
+    Args:
+        board: where the tasks are.
+        swarm: runs them; its agents of before stay out of it. Its `max_agents` bounds `limit`.
+        agent_id: its name on the board.
+        capabilities: what tasks may require of it.
+        modules: the folder that a payload's `module` is looked up in; without one such tasks fail.
+        limit: the most tasks to take at once.
+        lease_s: how long a claim holds without a heartbeat.
+    """
+
+    def __init__(
+        self,
+        board: TaskBoard,
+        swarm: SwarmManager,
+        *,
+        agent_id: str | None = None,
+        capabilities: Iterable[str] = (),
+        modules: Path | None = None,
+        limit: int = 1024,
+        lease_s: float = DEFAULT_LEASE_S,
+    ) -> None:
+        if limit < 1:
+            message = f"limit is {limit}; a batch holds at least one task"
+            raise UsageError(message)
+        self.agent_id = agent_id or f"wasm-{new_task_id()}"
+        self._board = board
+        self._swarm = swarm
+        self._capabilities = frozenset(capabilities)
+        self._modules = modules.resolve() if modules else None
+        self._limit = min(limit, swarm.max_agents)
+        self._lease_s = lease_s
+        self._recent: dict[str, None] = {}
+        """The digests of the modules that it loaded, the one used last at the end."""
+
+    def work_cycle(self) -> int:
+        """Take a batch and run it; how many tasks it was. 0 when there was none to take."""
+        tasks = self._claim([])
+        if tasks:
+            self._work(tasks, threading.Event(), claim=False)
+        return len(tasks)
+
+    def run(
+        self,
+        stop: threading.Event,
+        *,
+        until_idle: bool = False,
+        idle_s: float = 0.25,
+        progress: Callable[[int], None] | None = None,
+    ) -> int:
+        """Work until `stop` is set; how many tasks came to an end here.
+
+        With `until_idle` it ends as well when no `wasm` task is open. `progress` is told that
+        number after every batch. A board that is busy is asked again, with the results in hand.
+        """
+        done = 0
+        tasks: Sequence[Task] = ()
+        while not stop.is_set():
+            try:
+                tasks = tasks or self._claim([]) or self._wait_for_some(idle_s)
+                if not tasks and until_idle and not self._may_come():
+                    break
+            except TransientError:
+                stop.wait(idle_s)
+            if tasks:
+                done += len(tasks)
+                tasks = self._work(tasks, stop, claim=True)
+                if progress:
+                    progress(done)
+        for task in tasks:
+            self._board.release(task, reason="the agent was stopped")
+        return done
+
+    def _wait_for_some(self, idle_s: float) -> list[Task]:
+        """Sleep until something happens on the board; what could be taken before, if anything."""
+        last = self._board.last_seq()
+        if tasks := self._claim([]):
+            return tasks
+        self._board.wait(after=last, timeout_s=idle_s)
+        return []
+
+    def _claim(self, results: list[tuple[Task, JsonObject]]) -> list[Task]:
+        return self._board.complete_and_claim(
+            self.agent_id,
+            results,
+            self._limit,
+            capabilities=self._capabilities,
+            task_types=[TaskType.WASM],
+            lease_s=self._lease_s,
+        )
+
+    def _may_come(self) -> bool:
+        """Whether a task is open that this agent could take, now or later."""
+        return any(
+            task.task_type == TaskType.WASM and self._capabilities.issuperset(task.requires)
+            for task in self._board.list_all(statuses=list(_OPEN))
+        )
+
+    # --- running ---
+
+    def _work(self, tasks: Sequence[Task], stop: threading.Event, *, claim: bool) -> list[Task]:
+        """Run a batch and report on it, under a heartbeat; the next batch, if one was wanted."""
+        with Heartbeat(self._board) as heart, ExitStack() as held:
+            for task in tasks:
+                held.enter_context(heart.holding(task, lease_s=self._lease_s))
+            outcomes = self._run(tasks)
+            while True:
+                try:
+                    return self._report(outcomes, claim=claim and not stop.is_set())
+                except TransientError as busy:
+                    stop.wait(busy.retry_after_s or _RETRY_S)
+
+    def _run(self, tasks: Sequence[Task]) -> list[_Outcome]:
+        """Run agents of their own for these tasks; they are gone afterwards."""
+        outcomes: list[_Outcome] = []
+        seated: dict[int, tuple[Task, WasmWork]] = {}
+        try:
+            for task in tasks:
+                try:
+                    work = WasmWork.of(self._board.load(task.payload))
+                    seated[self._seat(work)] = (task, work)
+                except StigmergyError as error:
+                    outcomes.append(_Outcome(task, error=str(error)))
+            for budget in sorted({work.max_instructions for _, work in seated.values()}):
+                ids = [one for one, (_, work) in seated.items() if work.max_instructions == budget]
+                outcomes += self._dispatch(ids, budget, seated)
+        finally:
+            self._swarm.kill_agents(list(seated))
+            self._forget_modules()
+        return outcomes
+
+    def _seat(self, work: WasmWork) -> int:
+        digest = self._swarm.load_bytecode(self._module(work))
+        self._recent.pop(digest, None)
+        self._recent[digest] = None
+        if self._swarm.exchanges_messages(digest):
+            message = "the module sends or awaits messages, and the agent of a task is alone"
+            raise UsageError(message)
+        return self._swarm.spawn_agent(
+            work.entry, work.memory_bytes(), work.args, module=digest, identity=work.identity
+        )
+
+    def _forget_modules(self) -> None:
+        """Keep the modules used last: what was compiled for them takes memory."""
+        while len(self._recent) > _KEPT_MODULES:
+            oldest = next(iter(self._recent))
+            del self._recent[oldest]
+            self._swarm.unload_bytecode(oldest)
+
+    def _module(self, work: WasmWork) -> bytes | str:
+        """Return the module that a task names.
+
+        Raises:
+            UsageError: It cannot be had; a file outside of the folder of modules is not read.
+        """
+        if work.wat is not None:
+            return work.wat
+        if work.wasm is not None:
+            return decode_base64(work.wasm, what="wasm")
+        if self._modules is None:
+            message = (
+                f"the task names the module {work.module!r}, and the agent has no folder of them"
+            )
+            raise UsageError(message)
+        path = (self._modules / (work.module or "")).resolve()
+        if not path.is_relative_to(self._modules):
+            message = f"the module {work.module!r} lies outside of the folder of modules"
+            raise UsageError(message)
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            message = f"the module {work.module!r} cannot be read: {error.strerror}"
+            raise UsageError(message) from error
+
+    def _dispatch(
+        self, ids: list[int], budget: int, seated: dict[int, tuple[Task, WasmWork]]
+    ) -> list[_Outcome]:
+        try:
+            result = self._swarm.dispatch(ids, budget)
+        except StigmergyError as error:  # a module that no engine can run: each task for itself
+            if len(ids) == 1:
+                return [_Outcome(seated[ids[0]][0], error=str(error))]
+            return [one for agent in ids for one in self._dispatch([agent], budget, seated)]
+        return [self._outcome(agent, result, *seated[agent]) for agent in ids]
+
+    def _outcome(self, agent: int, result: SwarmResult, task: Task, work: WasmWork) -> _Outcome:
+        count = result.instruction_counts[agent]
+        if agent in result.traps:
+            return _Outcome(task, error=f"trap: {result.traps[agent]} (after {count} instructions)")
+        if agent not in result.agent_results:
+            return _Outcome(task, error=f"used up its {work.max_instructions} instructions")
+        told: JsonObject = {
+            "result": told_result(result.agent_results[agent]),
+            "instructions": count,
+            "device": self._swarm.device_of(agent),
+            **told_output(result.agent_outputs[agent]),
+        }
+        if work.read is not None:
+            try:
+                part = self._swarm.get_agent_memory(agent, work.read.size, work.read.offset)
+            except UsageError as error:
+                return _Outcome(task, error=f"read: {error}")
+            told["memory"] = base64.b64encode(part).decode()
+        return _Outcome(task, told)
+
+    # --- reporting ---
+
+    def _report(self, outcomes: Sequence[_Outcome], *, claim: bool = False) -> list[Task]:
+        """Hand in what came of a batch, and take the next one with it; the tasks then held."""
+        for outcome in outcomes:
+            if outcome.result is None:
+                self._fail(outcome)
+        finished = [(one.task, one.result) for one in outcomes if one.result is not None]
+        try:
+            if claim:
+                return self._claim(finished)
+            self._board.complete_many(finished)
+        except (LostLeaseError, UsageError):
+            # One of them was cancelled, taken back, or is too large: the others count all the same.
+            for task, result in finished:
+                self._complete(task, result)
+        return []
+
+    def _fail(self, outcome: _Outcome) -> None:
+        try:
+            self._board.fail(outcome.task, outcome.error, retry=False)
+        except LostLeaseError:
+            return  # another has it now, or it was cancelled
+
+    def _complete(self, task: Task, result: JsonObject) -> None:
+        try:
+            self._board.complete(task, result)
+        except LostLeaseError:
+            return
+        except UsageError as refused:
+            self._fail(_Outcome(task, error=str(refused)))

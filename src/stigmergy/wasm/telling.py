@@ -1,0 +1,106 @@
+"""Makes what cohorts know of their agents into the result of a dispatch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from stigmergy.wasm.engine import Slots, Status
+from stigmergy.wasm.hostcalls import HostCall
+from stigmergy.wasm.result import SwarmResult
+from stigmergy.wasm.roster import Roster
+from stigmergy.wasm.seats import Entry, Seated
+from stigmergy.wasm.values import Number, numbers_of
+
+__all__ = ["tell"]
+
+
+def tell(
+    roster: Roster,
+    slots: Slots,
+    groups: Sequence[tuple[Seated | None, Slots]],
+    entries: Mapping[int, Entry],
+) -> SwarmResult:
+    """Return what these agents came to; `groups` as of `Seating.by_seat`."""
+    result = SwarmResult()
+    for seat, places in groups:
+        ids = roster.agent_ids[slots[places]]
+        if seat is None:
+            _tell_idle(ids, result)
+            continue
+        in_cohort = roster.cohort_slots[slots[places]]
+        table = _Table(seat, in_cohort, ids, roster.entries[slots[places]])
+        table.tell_counts(result)
+        table.tell_ends(result)
+        table.tell_values(result, entries)
+    result.unfinished.sort()
+    return result
+
+
+def _tell_idle(ids: npt.NDArray[np.int64], result: SwarmResult) -> None:
+    """Agents of a module without functions finish at once, with 0."""
+    numbers: list[int] = ids.tolist()
+    result.agent_results.update(dict.fromkeys(numbers, 0))
+    result.agent_outputs.update(dict.fromkeys(numbers, b""))
+    result.instruction_counts.update(dict.fromkeys(numbers, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The agents of one cohort: their slots in it, their numbers, and their entries' numbers."""
+
+    seat: Seated
+    in_cohort: Slots
+    ids: npt.NDArray[np.int64]
+    entries: npt.NDArray[np.int32]
+
+    def tell_counts(self, result: SwarmResult) -> None:
+        """Tell what each used and wrote, and where they ran."""
+        numbers: list[int] = self.ids.tolist()
+        counts: list[int] = self.seat.cohort.counts(self.in_cohort).tolist()
+        result.instruction_counts.update(zip(numbers, counts, strict=True))
+        if self.seat.program.calls(HostCall.OUTPUT, HostCall.LOG):
+            outputs = self.seat.cohort.outputs(self.in_cohort)
+            result.agent_outputs.update(zip(numbers, outputs, strict=True))
+        else:
+            result.agent_outputs.update(dict.fromkeys(numbers, b""))
+        there = result.agents_on.get(self.seat.device, 0)
+        result.agents_on[self.seat.device] = there + len(numbers)
+
+    def tell_ends(self, result: SwarmResult) -> None:
+        """Tell who goes on, who trapped, and who had nothing to do."""
+        statuses = self.seat.cohort.statuses(self.in_cohort)
+        going_on = (statuses == Status.READY) | (statuses == Status.WAITING)
+        result.unfinished.extend(self.ids[going_on].tolist())
+        trapped = np.flatnonzero(statuses == Status.TRAPPED)
+        if len(trapped):
+            numbers: list[int] = self.ids[trapped].tolist()
+            traps = self.seat.cohort.traps(self.in_cohort[trapped])
+            for number, trap in zip(numbers, traps, strict=True):
+                if trap is not None:
+                    result.traps[number] = trap
+        idle: list[int] = self.ids[statuses == Status.IDLE].tolist()
+        result.agent_results.update(dict.fromkeys(idle, 0))
+
+    def tell_values(self, result: SwarmResult, entries: Mapping[int, Entry]) -> None:
+        """Tell what those that finished gave."""
+        statuses = self.seat.cohort.statuses(self.in_cohort)
+        finished = np.flatnonzero(statuses == Status.FINISHED)
+        numbers: list[int] = np.unique(self.entries[finished]).tolist()
+        for number in numbers:
+            chosen = finished[self.entries[finished] == number]
+            values = _values(self.seat, self.in_cohort[chosen], entries[number])
+            ids: list[int] = self.ids[chosen].tolist()
+            result.agent_results.update(zip(ids, values, strict=True))
+
+
+def _values(seat: Seated, in_cohort: Slots, entry: Entry) -> list[Number]:
+    """Return the first result of each agent, or its global 0, or 0."""
+    if entry.function is not None and entry.type.results:
+        words = seat.cohort.results(in_cohort, entry.function)
+        return numbers_of(entry.type.results[0], words[:, 0])
+    if entry.program.module.all_globals:
+        words = seat.cohort.read_globals(in_cohort)
+        return numbers_of(entry.program.module.all_globals[0].value, words[:, 0])
+    return [0] * len(in_cohort)
