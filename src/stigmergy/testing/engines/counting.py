@@ -151,6 +151,7 @@ _TRAPS = """
   (func (export "at_once") (result i32) (i32.div_u (i32.const 1) (i32.const 0)))
   (func (export "after_a_call") (result i32) (i32.div_u (call $three) (i32.const 0)))
   (func (export "after_the_host") (result i32) (i32.div_u (call $agent_id) (i32.const 0)))
+  (func (export "unreachable") (result i32) (drop (i32.const 1)) unreachable)
   (func (export "within_a_call") (result i32) (call $fault (i32.add (i32.const 1) (i32.const 2)))))
 """
 
@@ -158,6 +159,7 @@ _COUNTED_AT_TRAP = {
     "at_once": 0,  # nothing was entered, called or left before, but this function
     "after_a_call": 4,  # its entry and the call; the callee's entry and constant
     "after_the_host": 2,
+    "unreachable": 2,  # which tells what was counted, unlike other traps
     "within_a_call": 5,  # the caller's entry, two constants, an addition, the call
 }
 
@@ -179,6 +181,16 @@ class CountingRules:
         with crew(engine, _BULK, size=3) as agents:
             for name in agents.module.exported_functions:
                 agents.call(name, [0, 1, 7])
+                assert agents.counts() == [5, 6, 12], name
+
+    def test_an_agent_may_stop_after_each_operation_on_many(self, engine: Engine) -> None:
+        """Also after one on none."""
+        with crew(engine, _BULK, size=3) as agents:
+            for name in agents.module.exported_functions:
+                agents.begin(name, [0, 1, 7])
+                assert agents.run(2) == [Status.READY] * 3, name
+                assert agents.counts() == [5, 6, 12], name
+                assert agents.run() == [Status.FINISHED] * 3, name
                 assert agents.counts() == [5, 6, 12], name
 
     def test_an_agent_stops_after_an_operation_on_many(self, engine: Engine) -> None:
@@ -310,5 +322,5 @@ class CountingRules:
                 agents.begin(name, slots=agents.slots(slot))
             assert agents.run() == [Status.TRAPPED] * len(names)
             kinds = {trap.kind for trap in agents.traps() if trap}
-            assert kinds == {TrapKind.INTEGER_DIVISION_BY_ZERO}
+            assert kinds == {TrapKind.INTEGER_DIVISION_BY_ZERO, TrapKind.UNREACHABLE}
             assert dict(zip(names, agents.counts(), strict=True)) == _COUNTED_AT_TRAP
