@@ -20,6 +20,7 @@ from stigmergy.testing.wasm.campaign import (
     Findings,
     judge,
     open_engine,
+    parse_features,
     run_campaign,
 )
 from stigmergy.testing.wasm.cases import Case
@@ -91,7 +92,7 @@ def test_the_engines_agree(both: Sequence[Engine], oracle: PlainWasmtime) -> Non
 
 @pytest.mark.needs_vulkan
 @pytest.mark.nightly
-@given(case=cases(COMPACT, agents=2))
+@given(case=cases(parse_features(COMPACT), agents=2))
 @settings(
     max_examples=200,
     phases=[Phase.generate, Phase.shrink],
@@ -112,7 +113,9 @@ def test_the_engines_agree_on_twenty_thousand(
     first = int(request.config.option.hypothesis_seed)
     findings = Findings()
     processes = os.cpu_count() or 1
-    for verdict in run_campaign(first, NIGHTLY, ["cpu", "gpu"], processes=processes, compact=True):
+    for verdict in run_campaign(
+        first, NIGHTLY, ["cpu", "gpu"], processes=processes, features=COMPACT
+    ):
         findings.add(verdict)
         if findings.judged % 100 == 0:
             with capsys.disabled():

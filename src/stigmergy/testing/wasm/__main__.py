@@ -34,15 +34,15 @@ def main() -> int:
     names = options.engines.split(",")
     if options.work:
         first, end = options.work
-        work(range(first, end), names, COMPACT if options.compact else None)
+        work(range(first, end), names, options.features)
         return 0
     if options.show is not None:
-        sys.stdout.write(describe_seed(options.show, compact=options.compact) + "\n")
+        sys.stdout.write(describe_seed(options.show, options.features) + "\n")
         return 0
     if options.statistics:
         statistics, oracle = Statistics(), PlainWasmtime()
         for seed in range(options.first, options.first + options.modules):
-            statistics.add(oracle, case_of(seed, compact=options.compact), budget=BUDGET)
+            statistics.add(oracle, case_of(seed, options.features), budget=BUDGET)
         sys.stdout.write(f"{statistics}\n")
         return 0
     return _campaign(options, names)
@@ -55,7 +55,7 @@ def _campaign(options: argparse.Namespace, names: list[str]) -> int:
         options.modules,
         names,
         processes=options.processes,
-        compact=options.compact,
+        features=options.features,
     )
     for verdict in verdicts:
         findings.add(verdict)
@@ -75,11 +75,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--modules", type=int, default=200)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--compact", action="store_true")
+    parser.add_argument("--features", default="")
     parser.add_argument("--statistics", action="store_true")
     parser.add_argument("--show", type=int)
     parser.add_argument("--work", type=int, nargs=2, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.features = COMPACT if options.features == "compact" else options.features
+    return options
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -32,12 +33,13 @@ __all__ = [
     "describe_seed",
     "judge",
     "open_engine",
+    "parse_features",
     "run_campaign",
     "work",
 ]
 
-COMPACT = Features(floats=15, size=24, functions=3, entries=2)
-"""Modules that a software driver compiles in about a second."""
+COMPACT = "floats=15,size=24,functions=3,entries=2"
+"""Features of modules that a software driver compiles in about a second."""
 LAVAPIPE_IN_A_HURRY = {"GALLIVM_PERF": "no_opt", "LP_NATIVE_VECTOR_WIDTH": "128"}
 """An environment in which Mesa's lavapipe compiles in less than half the time."""
 _CHUNK = 20
@@ -77,8 +79,16 @@ class Findings:
             *(f"  {count} of them: {why}" for why, count in self.unsupported.most_common(8)),
         ]
         for verdict in self.differing[:20]:
-            lines += [f"seed {verdict.seed}:", *(f"  {line}" for line in verdict.lines[:6])]
+            # A line of each kind: most agents differ in the same manner.
+            kinds = {re.sub(r"[0-9]+", "", line): line for line in reversed(verdict.lines)}
+            lines += [f"seed {verdict.seed}:", *(f"  {line}" for line in list(kinds.values())[:6])]
         return "\n".join(lines)
+
+
+def parse_features(text: str) -> Features:
+    """Read features, such as `floats=0,size=24`; what is not named is as it is by default."""
+    pairs = [one.split("=") for one in text.split(",") if one]
+    return Features(**{name: int(value) for name, value in pairs})
 
 
 def open_engine(name: str, cache: Path) -> Engine:
@@ -96,11 +106,11 @@ def judge(
     seed: int,
     engines: Sequence[Engine],
     oracle: PlainWasmtime,
-    features: Features | None = None,
+    features: str = "",
 ) -> Verdict:
     """Draw a case from a seed, and compare what the engines and plain wasmtime make of it."""
     begun = time.monotonic()
-    case = draw_case(SeededChoices(seed), features)
+    case = case_of(seed, features)
     try:
         lines = disagreements(case, engines, oracle)
     except UnsupportedError as error:
@@ -110,7 +120,7 @@ def judge(
     return Verdict(seed, tuple(lines), elapsed_s=time.monotonic() - begun)
 
 
-def work(seeds: Sequence[int], names: Sequence[str], features: Features | None = None) -> None:
+def work(seeds: Sequence[int], names: Sequence[str], features: str) -> None:
     """Judge some seeds in this process; on the standard output stands a JSON object for each."""
     oracle = PlainWasmtime()
     with ExitStack() as stack:
@@ -130,7 +140,7 @@ def run_campaign(
     names: Sequence[str],
     *,
     processes: int,
-    compact: bool = False,
+    features: str = "",
 ) -> Iterator[Verdict]:
     """Judge the seeds from `first` on by several processes; yields verdicts as they come."""
     chunks = [
@@ -138,25 +148,25 @@ def run_campaign(
         for start in range(first, first + count, _CHUNK)
     ]
     with ThreadPoolExecutor(processes) as pool:
-        futures = [pool.submit(_chunk, chunk, names, compact=compact) for chunk in chunks]
+        futures = [pool.submit(_chunk, chunk, names, features) for chunk in chunks]
         for future in as_completed(futures):
             yield from future.result()
 
 
-def describe_seed(seed: int, *, compact: bool = False) -> str:
+def describe_seed(seed: int, features: str = "") -> str:
     """Return the case of a seed as text."""
-    return describe(case_of(seed, compact=compact))
+    return describe(case_of(seed, features))
 
 
-def case_of(seed: int, *, compact: bool = False) -> Case:
+def case_of(seed: int, features: str = "") -> Case:
     """Return the case of a seed."""
-    return draw_case(SeededChoices(seed), COMPACT if compact else None)
+    return draw_case(SeededChoices(seed), parse_features(features))
 
 
-def _chunk(seeds: range, names: Sequence[str], *, compact: bool) -> list[Verdict]:
+def _chunk(seeds: range, names: Sequence[str], features: str) -> list[Verdict]:
     """Judge some seeds in another process, and in one more what comes after one that ended it."""
     argv = [sys.executable, "-m", "stigmergy.testing.wasm", "--engines", ",".join(names), "--work"]
-    argv += [str(seeds.start), str(seeds.stop), *(["--compact"] if compact else [])]
+    argv += [str(seeds.start), str(seeds.stop), "--features", features]
     environment = {**LAVAPIPE_IN_A_HURRY, **os.environ}
     try:
         done = subprocess.run(
@@ -184,4 +194,4 @@ def _chunk(seeds: range, names: Sequence[str], *, compact: bool) -> list[Verdict
         return verdicts
     verdicts.append(Verdict(begun, (end,)))
     rest = range(begun + 1, seeds.stop)
-    return verdicts + (_chunk(rest, names, compact=compact) if rest else [])
+    return verdicts + (_chunk(rest, names, features) if rest else [])

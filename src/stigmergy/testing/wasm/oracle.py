@@ -265,7 +265,8 @@ class _Agent:
         if not self._inbox:
             return NO_MESSAGE
         sender, content = self._inbox.pop(0)
-        self._memory.write(self._store, content[:capacity], pointer)
+        if content[:capacity]:
+            self._memory.write(self._store, content[:capacity], pointer)
         return sender << 32 | len(content)
 
 
@@ -382,6 +383,9 @@ def _trap(error: Any, shifts: tuple[int, ...]) -> Trap:
     if not error.frames:
         return Trap(kind)
     frame = error.frames[0]
+    if kind is TrapKind.MEMORY_OUT_OF_BOUNDS:
+        # A load that faults may have become a part of the instruction that uses it.
+        return Trap(kind, int(frame.func_index))
     function, offset = int(frame.func_index), int(frame.module_offset)
     return Trap(kind, function, offset - shifts[function])
 

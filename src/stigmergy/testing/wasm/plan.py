@@ -41,6 +41,7 @@ class Features:
     floats: int = 45
     references: int = 25
     danger: int = 60
+    bulk: int = 80
     host_calls: int = 35
     endless: int = 4
     size: int = 60
@@ -58,6 +59,8 @@ class ModulePlan:
     danger: int
     """Of a hundred instructions that can trap, how many are written without care."""
     endless: bool
+    bulk: bool
+    """Whether memories and tables are filled, copied, initialised and grown."""
     types: list[FunctionType] = field(default_factory=list[FunctionType])
     imports: list[Import] = field(default_factory=list[Import])
     host_calls: list[HostCall] = field(default_factory=list[HostCall])
@@ -133,6 +136,7 @@ def draw_plan(choices: Choices, features: Features) -> ModulePlan:
         references=choices.chance(features.references),
         danger=choices.pick((4, 10, 25)) if choices.chance(features.danger) else 0,
         endless=choices.chance(features.endless),
+        bulk=choices.chance(features.bulk),
     )
     _draw_types(plan, choices)
     if choices.chance(features.host_calls):

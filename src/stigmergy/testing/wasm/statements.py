@@ -40,7 +40,9 @@ class Statements(Values):
             (6, self._call_indirect_statement),
         ]
         if plan.memory:
-            found += [(20, self._store), (3, self._bulk)]
+            found += [(20, self._store)]
+        if plan.memory and plan.bulk:
+            found += [(3, self._bulk)]
         if plan.tables:
             found += [(4, self._table_statement)]
         if plan.data or plan.elements:
@@ -141,9 +143,9 @@ class Statements(Values):
         table = self.choices.below(len(self.plan.tables))
         element = self.plan.tables[table].element
         count = self.table_count(table)
-        kinds = ["table.set", "table.fill", "table.copy"]
+        kinds = ["table.set", "table.fill", "table.copy"] if self.plan.bulk else ["table.set"]
         passive = [at for at, one in enumerate(self.plan.elements) if one.mode == "passive"]
-        kinds += ["table.init"] if passive and element == "funcref" else []
+        kinds += ["table.init"] if self.plan.bulk and passive and element == "funcref" else []
         match self.choices.pick(kinds):
             case "table.set":
                 self.table_index(table, 1, depth)

@@ -181,8 +181,10 @@ class Values(Body, ABC):
 
     def _number_of_something(self, _type: ValueType, depth: int) -> bool:
         """Write the size of the memory or of a table, what growing them gives, or a null test."""
-        kinds: list[str] = ["memory.size", "memory.grow"] if self.plan.memory else []
-        kinds += ["table.size", "table.grow", "ref.is_null"] if self.plan.tables else []
+        kinds: list[str] = ["memory.size"] if self.plan.memory else []
+        kinds += ["memory.grow"] if self.plan.memory and self.plan.bulk else []
+        kinds += ["table.size", "ref.is_null"] if self.plan.tables else []
+        kinds += ["table.grow"] if self.plan.tables and self.plan.bulk else []
         if not kinds:
             return False
         match self.choices.pick(kinds):
