@@ -10,6 +10,7 @@ from stigmergy.wasm.gpu.lowered import Fail
 from stigmergy.wasm.gpu.surroundings import Surroundings
 from stigmergy.wasm.gpu.tree import Operation
 from stigmergy.wasm.gpu.writer import Writer
+from stigmergy.wasm.module.model import PAGE_BYTES
 
 __all__ = ["lower_memory", "range_fault"]
 
@@ -56,7 +57,7 @@ def _address(writer: Writer, around: Surroundings, operation: Operation, width: 
     needed, trap_offset = offset + width, operation.instruction.offset
     most = around.settings.memory_bytes if around.memory_grows else around.memory_bytes
     if needed > most:
-        if needed > _MOST + 1:  # known beforehand, so wasmtime counts up to here
+        if needed > _most_ever(around):  # wasmtime knows it beforehand, and counts up to here
             writer.save_count()
         writer.out.append(Fail(_FAULT, trap_offset))
         return None
@@ -72,6 +73,15 @@ def _address(writer: Writer, around: Surroundings, operation: Operation, width: 
     if known is not None:
         return f"{(known + offset) & _MOST}u"
     return f"({address.text} + {offset}u)" if offset else address.text
+
+
+def _most_ever(around: Surroundings) -> int:
+    """Return the bytes that the memory can have at most, as the CPU engine declares it."""
+    limits, allowed = around.module.all_memories[0].limits, around.settings.memory_bytes
+    if limits.minimum * PAGE_BYTES > allowed:
+        return allowed
+    pages = min(allowed // PAGE_BYTES, _MOST // PAGE_BYTES + 1)
+    return PAGE_BYTES * (pages if limits.maximum is None else min(limits.maximum, pages))
 
 
 def _width(name: str) -> int:
