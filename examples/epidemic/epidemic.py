@@ -1,6 +1,6 @@
 """An epidemic among a hundred thousand people, each a WebAssembly agent of its own.
 
-    python examples/epidemic/epidemic.py [--people 100000] [--days 150] [--engine auto] [--seed 1]
+    python examples/epidemic/epidemic.py [--people 100000] [--days 250] [--engine auto] [--seed 1]
         [--picture epidemic.png]
 
 People meet by messages, which arrive overnight: a day is over when everybody waits for the next.
@@ -46,7 +46,8 @@ def main() -> None:
     sick = [((infected <= day) & (recovered > day)).sum() for day in range(options.days + 1)]
     worst = int(np.argmax(sick))
     print(
-        f"{ever:,} were infected ({ever / people:.0%}); most at a time: {sick[worst]:,}, on day {worst}"
+        f"{ever:,} were infected ({ever / people:.0%}); "
+        f"most at a time: {sick[worst]:,}, on day {worst}"
     )
     if options.picture:
         picture = draw(infected.reshape(height, width), infected, recovered, options.days)
@@ -131,7 +132,7 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--people", type=int, default=100_000)
-    parser.add_argument("--days", type=int, default=150)
+    parser.add_argument("--days", type=int, default=250)
     parser.add_argument("--engine", choices=("auto", "cpu", "gpu"), default="auto")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--picture", type=Path)
