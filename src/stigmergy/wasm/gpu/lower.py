@@ -59,7 +59,8 @@ class _Lowering:
         self._writer = writer
 
     def function(self) -> None:
-        root = self._tree.root
+        root, own = self._tree.root, range(len(self._tree.type.params), len(self._tree.locals))
+        self._writer.known = {f"l{at}": 0 for at in own}
         self._nodes(root.body)
         if root.body_ends:
             self._writer.flush_count()
@@ -91,6 +92,8 @@ class _Lowering:
             writer.spill()
         else:
             writer.settle()
+        changed = {f"l{local}" for local in construct.assigned}
+        known = {name: value for name, value in writer.known.items() if name not in changed}
         match label.kind:
             case "loop":
                 self._loop(construct)
@@ -99,6 +102,7 @@ class _Lowering:
                 self._if(construct, condition)
             case _:
                 self._block(construct)
+        writer.known = known
         del writer.stack[label.height :]
         for at, type_ in enumerate(label.results):
             writer.push(writer.slot_expression(label.height + at, type_))
@@ -126,6 +130,7 @@ class _Lowering:
         for at in range(label.height, label.height + len(label.params)):
             writer.to_slot(at, writer.stack[at].number)
         point = writer.new_point()
+        writer.known = {}
         body = self._body(construct, construct.body, ends=construct.body_ends)
         if construct.body_ends:
             body.append(Goto(loop_end(label.number)))
@@ -133,9 +138,9 @@ class _Lowering:
 
     def _if(self, construct: Construct, condition: Expression) -> None:
         label = construct.label
-        stack = list(self._writer.stack)
+        stack, known = list(self._writer.stack), dict(self._writer.known)
         then = self._body(construct, construct.body, ends=construct.body_ends)
-        self._writer.stack[:] = stack
+        self._writer.stack[:], self._writer.known = stack, known
         otherwise = self._body(construct, construct.otherwise, ends=construct.otherwise_ends)
         statement = If(condition.text, then, otherwise)
         self._writer.out.append(Block(label.number, [statement]) if label.targeted else statement)
@@ -259,6 +264,9 @@ class _Lowering:
             writer.before_assigning(name)
             if value.text != name:
                 writer.line(f"{name} = {value.text};")
+            writer.known.pop(name, None)
+            if value.constant and value.type == "u32":
+                writer.known[name] = int(value.text[:-1])
         if operation.name != "local.set":
             type_ = wgsl_type(operation.outputs[0])
             writer.push(Expression(name, type_, frozenset((name,))))

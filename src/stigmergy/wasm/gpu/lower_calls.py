@@ -47,12 +47,13 @@ def lower_call_indirect(writer: Writer, around: Surroundings, operation: Operati
     targets = around.graph.indirect_targets(type_)
     wrong = " && ".join(f"{element.text} != {one + 1}u" for one in targets) or "true"
     writer.check(f"({wrong})", TrapKind.BAD_SIGNATURE, instruction.offset)
-    # The element outlives a stop as an operand above the arguments.
-    writer.stack.append(element)
     writer.spill()
-    chosen = writer.stack.pop().text
     arguments = [writer.pop() for _ in type_.params][::-1]
     depth = len(writer.stack)
+    # The element outlives a stop in the callee, so its slot is beyond the results.
+    beyond = depth + max(len(type_.params), len(type_.results))
+    writer.to_slot(beyond, Expression(element.text, "u32"))
+    chosen = writer.slot(beyond, "u32")
     stacked = [one for one in targets if one >= len(around.host) and around.graph.is_stacked(one)]
     plain = [one for one in targets if one not in stacked]
     choices: list[tuple[list[int], Statement | list[Statement]]] = []

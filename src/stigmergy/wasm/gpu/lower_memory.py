@@ -30,8 +30,11 @@ def lower_memory(writer: Writer, around: Surroundings, operation: Operation) -> 
     elif name == "memory.size":
         writer.push(writer.named(Expression("pages", "u32")))
     elif name == "memory.grow":
+        brief = writer.is_brief(writer.stack[-1])
+        delta = writer.pop_named()
         writer.lowered.support.add("memory_grow")
-        writer.push(writer.named(Expression(f"memory_grow({writer.pop().text})", "u32")))
+        writer.push(writer.named(Expression(f"memory_grow({delta.text})", "u32")))
+        writer.spend_length(delta, brief=brief, may_fail=True)
     else:
         _bulk(writer, around, operation)
 
@@ -53,6 +56,8 @@ def _address(writer: Writer, around: Surroundings, operation: Operation, width: 
     needed, trap_offset = offset + width, operation.instruction.offset
     most = around.settings.memory_bytes if around.memory_grows else around.memory_bytes
     if needed > most:
+        if needed > _MOST + 1:  # known beforehand, so wasmtime counts up to here
+            writer.save_count()
         writer.out.append(Fail(_FAULT, trap_offset))
         return None
     if not around.memory_grows:
@@ -114,6 +119,7 @@ def _store(writer: Writer, around: Surroundings, operation: Operation) -> None:
 
 
 def _bulk(writer: Writer, around: Surroundings, operation: Operation) -> None:
+    brief = writer.is_brief(writer.stack[-1])
     length, source, target = writer.pop_named(), writer.pop_named(), writer.pop_named()
     offset = operation.instruction.offset
     arguments = f"{target.text}, {source.text}, {length.text}"
@@ -137,6 +143,7 @@ def _bulk(writer: Writer, around: Surroundings, operation: Operation) -> None:
     writer.check(range_fault(around, target.text, length.text), _FAULT, offset)
     writer.lowered.support.add(function)
     writer.line(f"{function}({arguments});")
+    writer.spend_length(length, brief=brief)
 
 
 def _data_size(writer: Writer, segment: int) -> Expression:

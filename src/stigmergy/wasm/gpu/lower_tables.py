@@ -30,10 +30,12 @@ def lower_table(writer: Writer, around: Surroundings, operation: Operation) -> N
             text = f"table_size({instruction.argument()}u)"
             writer.push(writer.named(Expression(text, "u32")))
         case "table.grow":
+            brief = writer.is_brief(writer.stack[-1])
             delta, value = writer.pop_named(), writer.pop_named()
             writer.lowered.support.add("table_grow")
             text = f"table_grow({instruction.argument()}u, {value.text}, {delta.text})"
             writer.push(writer.named(Expression(text, "u32")))
+            writer.spend_length(delta, brief=brief, may_fail=True)
         case "elem.drop":
             writer.lowered.support.add("drop_element")
             writer.line(f"drop_element({instruction.argument()}u);")
@@ -50,6 +52,7 @@ def table_element(writer: Writer, table: int, index: Expression, offset: int) ->
 
 def _bulk(writer: Writer, operation: Operation) -> None:
     instruction = operation.instruction
+    brief = writer.is_brief(writer.stack[-1])
     length, second, target = writer.pop_named(), writer.pop_named(), writer.pop_named()
     table, support = instruction.argument(), writer.lowered.support
     support.add("table_size")
@@ -71,6 +74,7 @@ def _bulk(writer: Writer, operation: Operation) -> None:
             support |= {"element_size", "table_init"}
     _check(writer, f"table_size({table}u)", target, length, instruction.offset)
     writer.line(call)
+    writer.spend_length(length, brief=brief)
 
 
 def _check(

@@ -24,6 +24,7 @@ __all__ = [
     "Line",
     "Loop",
     "Lowered",
+    "Pause",
     "Push",
     "Statement",
     "Suspend",
@@ -141,7 +142,17 @@ class Suspend:
     offset: int
 
 
-Statement: TypeAlias = Line | Check | Fail | Goto | Block | Loop | If | Switch | Call | Suspend
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A place where an agent stops that has reached its target, if the condition holds."""
+
+    point: int
+    condition: str
+
+
+Statement: TypeAlias = (
+    Line | Check | Fail | Goto | Block | Loop | If | Switch | Call | Suspend | Pause
+)
 
 
 @dataclass(slots=True)
@@ -176,7 +187,7 @@ def points_of(statement: Statement) -> tuple[int, int] | None:
     match statement:
         case Loop():
             return statement.point, statement.last_point
-        case Call() | Suspend():
+        case Call() | Suspend() | Pause():
             return statement.point, statement.point
         case Block():
             return _range(statement.body)
@@ -267,6 +278,8 @@ def _show(statements: list[Statement], lines: list[str], indent: str) -> None:
             case Call():
                 lines.append(f"{indent}call  point {one.point}")
                 lines.extend(deeper + line for line in one.lines)
+            case Pause():
+                lines.append(f"{indent}stop if {one.condition}  point {one.point}")
             case Suspend():
                 what = "wait" if one.push is None else f"push and call {one.push.callee}"
                 lines.append(f"{indent}{what}  point {one.point}")

@@ -14,6 +14,10 @@ from stigmergy.wasm.module.model import FunctionType, Module, ValueType
 __all__ = ["build_tree"]
 
 _OPENING = frozenset({"block", "loop", "if"})
+_COUNTING_LENGTHS = frozenset(
+    "memory.grow memory.fill memory.copy memory.init "
+    "table.grow table.fill table.copy table.init".split(" ")
+)
 _NEVER_ON = frozenset({"br", "br_table", "return", "unreachable"})
 
 
@@ -123,6 +127,8 @@ class _Builder:
         if type_.params:
             del self._stack[-len(type_.params) :]
         self._stack.extend(type_.results)
+        if instruction.name in _COUNTING_LENGTHS:
+            self._open[-1].stops = True
         if instruction.name in ("local.set", "local.tee"):
             self._open[-1].assigned.add(instruction.argument())
         return Operation(instruction, type_.params, type_.results)

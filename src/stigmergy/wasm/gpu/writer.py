@@ -10,12 +10,13 @@ from collections.abc import Sequence
 
 from stigmergy.wasm.engine import TrapKind
 from stigmergy.wasm.gpu.expressions import Expression, WgslType, wgsl_type
-from stigmergy.wasm.gpu.lowered import Check, Line, Lowered, Statement
+from stigmergy.wasm.gpu.lowered import Check, Line, Lowered, Pause, Statement
 from stigmergy.wasm.module.model import ValueType
 
 __all__ = ["Writer"]
 
 _LONG_TEXT = 100
+_BRIEF = 128
 
 
 class Writer:
@@ -25,6 +26,8 @@ class Writer:
         self.lowered = lowered
         self.out: list[Statement] = lowered.body
         self.stack: list[Expression] = []
+        self.known: dict[str, int] = {}
+        """Locals that can only hold one number here."""
         self._names = 0
         self._cost = 0
 
@@ -52,6 +55,26 @@ class Writer:
         """Make what is counted so far the count of a trap that follows."""
         self.flush_count()
         self.line("saved = fuel;")
+
+    def spend_length(self, length: Expression, *, brief: bool, may_fail: bool = False) -> None:
+        """Count a length for what was just done; an agent can stop behind it.
+
+        `brief`: it is too short to stop for, as `is_brief` says. `may_fail`: what was done gave
+        the operand on top, and is not counted where that is -1.
+        """
+        self.flush_count()
+        done = f"{self.stack[-1].text} != 0xffffffffu" if may_fail else ""
+        added = f"select(0u, {length.text}, {done})" if may_fail else length.text
+        self.line(f"fuel += {added};")
+        if not brief:
+            self.spill()
+            done = f"{self.stack[-1].text} != 0xffffffffu" if may_fail else "true"
+            self.out.append(Pause(self.new_point(), done))
+
+    def is_brief(self, length: Expression) -> bool:
+        """Whether a length is known, and too short for wasmtime to look at the count behind it."""
+        known = int(length.text[:-1]) if length.constant else self.known.get(length.text)
+        return known is not None and known <= _BRIEF
 
     # --- operands ---
 

@@ -27,6 +27,7 @@ from stigmergy.wasm.gpu.lowered import (
     Line,
     Loop,
     Lowered,
+    Pause,
     Statement,
     Suspend,
     Switch,
@@ -174,7 +175,10 @@ class _Emitter:
             self._close()
 
     def _stop_at_limit(self, point: int) -> None:
-        self._open("if (fuel >= limit) {")
+        self._stop_if("fuel >= limit", point)
+
+    def _stop_if(self, condition: str, point: int) -> None:
+        self._open(f"if ({condition}) {{")
         self._line(f"halted = {Halted.STOP}u;")
         self._line(f"point = {point | LEAF}u;")
         self._goto(LEAVE, _NOWHERE)
@@ -234,7 +238,7 @@ class _Emitter:
                 self._if(one.condition, one.then, one.otherwise, follow)
             case Switch():
                 self._switch(one, follow)
-            case Loop() | Call() | Suspend():
+            case Loop() | Call() | Suspend() | Pause():
                 raise AssertionError("a statement with points is not plain")
 
     def _stopping(self, one: Statement, follow: frozenset[int]) -> None:
@@ -252,6 +256,8 @@ class _Emitter:
                 self._call(one)
             case Suspend():
                 self._suspend(one)
+            case Pause():
+                self._pause(one)
             case _:
                 raise AssertionError("a statement that holds no points")
         self._passed = points[1]
@@ -379,6 +385,14 @@ class _Emitter:
         self._close()
         if guarded:
             self._close()
+
+    def _pause(self, one: Pause) -> None:
+        self._open("if (resume == 0u) {")
+        self._stop_if(f"{one.condition} && fuel >= limit", one.point)
+        self._close(f"}} else if (resume == {one.point}u) {{")
+        self._depth += 1
+        self._line("resume = 0u;")
+        self._close()
 
     def _suspend(self, one: Suspend) -> None:
         self._open("if (resume == 0u) {")

@@ -299,7 +299,7 @@ def _main(
         "  let past = target_.y < count.y || (target_.y == count.y && borrow != 0u);",
         "  let left_high = target_.y - count.y - borrow;",
         "  limit = select(parameters.most, min(left_low, parameters.most), left_high == 0u);",
-        "  if (past) { limit = 0u; }",
+        "  if (past || limit == 0u) { return; }",
     ]
     for index in globals_:
         low, high = word(layout.globals[index]), word(layout.globals[index] + 1)
