@@ -318,3 +318,12 @@ class CountingRules:
             kinds = {trap.kind for trap in agents.traps() if trap}
             assert kinds == {TrapKind.INTEGER_DIVISION_BY_ZERO}
             assert dict(zip(names, agents.counts(), strict=True)) == _COUNTED_AT_TRAP
+
+    def test_a_stop_at_a_target_settles_what_counts_at_a_trap(self, engine: Engine) -> None:
+        """For what was done up to it is known."""
+        with crew(engine, _TRAPS) as agents:
+            agents.begin("after_long")
+            assert agents.run([0, 1, 5_000, 60_000]) == [Status.READY] * 4
+            counts = agents.counts()
+            assert agents.run() == [Status.TRAPPED] * 4
+            assert agents.counts() == counts
