@@ -148,6 +148,11 @@ _TRAPS = """
   (import "stigmergy" "agent_id" (func $agent_id (result i32)))
   (func $three (result i32) (i32.const 3))
   (func $fault (param i32) (result i32) (i32.div_u (local.get 0) (i32.const 0)))
+  (func (export "after_long") (result i32) (local $n i32)
+    (local.set $n (i32.const 30000))
+    (loop $l
+      (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+    (i32.div_u (i32.const 1) (i32.const 0)))
   (func (export "at_once") (result i32) (i32.div_u (i32.const 1) (i32.const 0)))
   (func (export "after_a_call") (result i32) (i32.div_u (call $three) (i32.const 0)))
   (func (export "after_the_host") (result i32) (i32.div_u (call $agent_id) (i32.const 0)))
@@ -156,6 +161,7 @@ _TRAPS = """
 """
 
 _COUNTED_AT_TRAP = {
+    "after_long": 0,  # however an engine divides what it runs: only a target makes a stop
     "at_once": 0,  # nothing was entered, called or left before, but this function
     "after_a_call": 4,  # its entry and the call; the callee's entry and constant
     "after_the_host": 2,
@@ -324,3 +330,12 @@ class CountingRules:
             kinds = {trap.kind for trap in agents.traps() if trap}
             assert kinds == {TrapKind.INTEGER_DIVISION_BY_ZERO, TrapKind.UNREACHABLE}
             assert dict(zip(names, agents.counts(), strict=True)) == _COUNTED_AT_TRAP
+
+    def test_a_stop_at_a_target_settles_what_counts_at_a_trap(self, engine: Engine) -> None:
+        """For what was done up to it is known."""
+        with crew(engine, _TRAPS) as agents:
+            agents.begin("after_long")
+            assert agents.run([0, 1, 5_000, 60_000]) == [Status.READY] * 4
+            counts = agents.counts()
+            assert agents.run() == [Status.TRAPPED] * 4
+            assert agents.counts() == counts
