@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from stigmergy.errors import UnsupportedError
+from stigmergy.errors import StigmergyError, UnsupportedError
 from stigmergy.wasm.cpu.linked import LinkedInstance, LinkedStore, TrappedError, Value
 from stigmergy.wasm.cpu.runtime import Runtime
 from stigmergy.wasm.engine import Cohort, CohortSettings, Engine, FloatMode, Status
@@ -154,11 +154,12 @@ class AgentDriver:
             self._missed.extend((self._registered[name], why) for name in others)
             message = f"it imports from another instance, {min(others)}"
             raise RefusedError(message)
+        imports = self._imports(module)
         settings = CohortSettings(
             memory_bytes=self._memory_bytes(module),
             table_elements=_MOST_ELEMENTS,
             floats=self._floats,
-            imports=self._imports(module),
+            imports=imports,
         )
         try:
             cohort = self._engine.cohort(module, settings)
@@ -226,7 +227,9 @@ class AgentDriver:
         trap = cohort.traps(_SLOT)[0]
         if trap is not None:
             raise TrappedError(trap)
-        assert status == Status.FINISHED or most == 1, f"it is {Status(status).name.lower()}"
+        if status != Status.FINISHED and most == _MOST_INSTRUCTIONS:
+            message = f"after {most} instructions it is {Status(status).name.lower()}"
+            raise StigmergyError(message)
 
     def _refuse_what_missed(self, cohort: Cohort) -> None:
         for one, why in self._missed:
@@ -272,7 +275,8 @@ class AgentDriver:
             most = memory.limits.minimum
             if _may_grow(module):
                 most += _MOST_GROWTH
-            return PAGE_BYTES * min(most, memory.limits.maximum or most)
+            maximum = memory.limits.maximum
+            return PAGE_BYTES * (most if maximum is None else min(most, maximum))
         return 0
 
 
