@@ -16,8 +16,9 @@ length, unless that length is a constant (an i32.const, or a local that can only
 most 128. At the same place it does not stop twice.
 
 The count of an agent that trapped is what it had reached when it last called a function, left one,
-came upon unreachable, or stopped: what it did after that, the entry of the function it was in
-included, is not known on the CPU, and not counted anywhere.
+came upon unreachable or upon an access whose offset alone lies beyond the most that its memory may
+have (by the module's limits and the settings'), or stopped: what it did after that, the entry of
+the function it was in included, is not known on the CPU, and not counted anywhere.
 
 NaNs that arithmetic gives are the canonical one.
 """
