@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from stigmergy.wasm.engine import TrapKind
+from stigmergy.wasm.gpu.emit.choosing import choose
 from stigmergy.wasm.gpu.expressions import Expression, wgsl_type, zero
 from stigmergy.wasm.gpu.lower_memory import range_fault
 from stigmergy.wasm.gpu.lower_tables import table_element
@@ -45,8 +46,7 @@ def lower_call_indirect(writer: Writer, around: Surroundings, operation: Operati
     element = table_element(writer, instruction.argument(1), index, instruction.offset)
     writer.check(f"({element.text} == 0u)", TrapKind.INDIRECT_CALL_TO_NULL, instruction.offset)
     targets = around.graph.indirect_targets(type_)
-    wrong = " && ".join(f"{element.text} != {one + 1}u" for one in targets) or "true"
-    writer.check(f"({wrong})", TrapKind.BAD_SIGNATURE, instruction.offset)
+    _check_type(writer, element, targets, instruction.offset)
     writer.spill()
     arguments = [writer.pop() for _ in type_.params][::-1]
     depth = len(writer.stack)
@@ -63,18 +63,30 @@ def lower_call_indirect(writer: Writer, around: Surroundings, operation: Operati
     own = [one for one in plain if one >= len(around.host)]
     if own:
         point = writer.new_point(call=True)
-        cases: list[str] = []
-        for function in own:
-            lines = " ".join(_call_lines(writer, function, type_, arguments, depth))
-            cases.append(f"case {function + 1}u: {{ {lines} }}")
-        text = f"switch ({chosen}) {{ {' '.join(cases)} default: {{ }} }}"
-        choices.append((own, Call(point, (text,))))
+        cases = {one + 1: _call_lines(writer, one, type_, arguments, depth) for one in own}
+        choices.append((own, Call(point, tuple(choose(chosen, cases)))))
     for function in plain:
         if function < len(around.host):
             body = _host_body(writer, around, function, arguments, depth, instruction.offset)
             choices.append(([function], body))
     writer.out.extend(_chosen(writer, chosen, choices))
     _push_results(writer, type_, depth)
+
+
+def _check_type(
+    writer: Writer, element: Expression, targets: Sequence[int], offset: int
+) -> None:
+    """Trap where an element is none of the functions of the wanted type."""
+    ranges: list[list[int]] = []
+    for one in targets:
+        if ranges and ranges[-1][1] == one:
+            ranges[-1][1] = one + 1
+        else:
+            ranges.append([one, one + 1])
+    wrong = " && ".join(
+        f"({element.text} - {first + 1}u >= {end - first}u)" for first, end in ranges
+    )
+    writer.check(f"({wrong or 'true'})", TrapKind.BAD_SIGNATURE, offset)
 
 
 def _chosen(

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from stigmergy.errors import UnsupportedError
+from stigmergy.wasm.gpu.emit.choosing import MOST_CASES
 from stigmergy.wasm.gpu.emit.names import LEAF, Halted, result_type, wgsl_types
 from stigmergy.wasm.gpu.expressions import wgsl_type
 from stigmergy.wasm.gpu.lowered import (
@@ -37,7 +38,8 @@ from stigmergy.wasm.gpu.lowered import (
 
 __all__ = ["emit_function"]
 
-_DEEPEST = 90
+_DEEPEST = 60
+_FEW_JUMPS = 6
 _NOWHERE: frozenset[int] = frozenset()
 
 
@@ -57,6 +59,8 @@ class _Way:
     ends: frozenset[int]
     head: int | None = None
     is_switch: bool = False
+    jumps: int = 0
+    """How often it is left."""
     escapes: set[int] = field(default_factory=set[int])
     """The labels beyond it that are branched to from inside."""
 
@@ -88,9 +92,7 @@ class _Emitter:
         self._ways.append(_Way(ends))
         self._entry()
         self._list(lowered.body, ends)
-        self._ways.pop()
-        self._line("break;")
-        self._close()
+        self._end_of_block(self._ways.pop())
         self._leave()
         results = [f"r{at}" for at in range(len(lowered.type.results))]
         if len(results) == 1:
@@ -270,10 +272,17 @@ class _Emitter:
         self._ways.append(way)
         self._open("loop {")
         self._list(one.body, way.ends)
-        self._line("break;")
-        self._close()
-        self._ways.pop()
+        self._end_of_block(self._ways.pop())
         self._after(way, follow)
+
+    def _end_of_block(self, way: _Way) -> None:
+        if way.jumps <= _FEW_JUMPS:
+            self._line("break;")
+        else:
+            # Mesa unrolls a loop that runs once, and nests what follows each break; at 80 levels
+            # llvmpipe crashes. It does not know that the limit is never 0.
+            self._line("continuing { break if (limit != 0u); }")
+        self._close()
 
     def _loop(self, one: Loop, follow: frozenset[int]) -> None:
         guarded = one.last_point < self._bound
@@ -358,17 +367,26 @@ class _Emitter:
             self._close()
 
     def _switch(self, one: Switch, follow: frozenset[int]) -> None:
-        way = _Way(follow, is_switch=True)
+        many = len(one.cases) > MOST_CASES
+        way = _Way(_NOWHERE if many else follow, is_switch=True)
         self._ways.append(way)
-        self._open(f"switch ({one.selector}) {{")
-        for values, body in one.cases:
-            self._open(f"case {', '.join(f'{value}u' for value in values)}: {{")
-            self._list(body, _NOWHERE)
+        for start in range(0, max(1, len(one.cases)), MOST_CASES):
+            part = one.cases[start : start + MOST_CASES]
+            if start:
+                # The cases before all set the exit.
+                self._open("if (exit == 0u) {")
+            self._open(f"switch ({one.selector}) {{")
+            for values, body in part:
+                self._open(f"case {', '.join(f'{value}u' for value in values)}: {{")
+                self._list(body, _NOWHERE)
+                self._close()
+            self._open("default: {")
+            if start + MOST_CASES >= len(one.cases):
+                self._list(one.default, _NOWHERE)
             self._close()
-        self._open("default: {")
-        self._list(one.default, _NOWHERE)
-        self._close()
-        self._close()
+            self._close()
+            if start:
+                self._close()
         self._ways.pop()
         self._after(way, follow)
 
@@ -429,6 +447,7 @@ class _Emitter:
             self._line(f"exit = {_number(label)}u;")
             self._ways[-1].escapes.add(label)
             jump = "break;"
+        self._ways[-1].jumps += 1
         self._line(jump)
 
     def _jump(self, label: int) -> str | None:
@@ -447,6 +466,10 @@ class _Emitter:
     def _after(self, way: _Way, follow: frozenset[int]) -> None:
         """Go on with the branches that left a loop or switch for a label beyond it."""
         far: set[int] = set()
+        if way.escapes & follow:
+            numbers = " || ".join(f"exit == {_number(one)}u" for one in sorted(way.escapes & follow))
+            self._line(f"if ({numbers}) {{ exit = 0u; }}")
+        self._ways[-1].jumps += len(way.escapes - follow)
         for label in sorted(way.escapes - follow):
             jump = self._jump(label)
             if jump is None:

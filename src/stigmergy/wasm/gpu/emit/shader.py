@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stigmergy.wasm.engine import Status, TrapKind
+from stigmergy.wasm.gpu.emit.choosing import choose
 from stigmergy.wasm.gpu.emit.function import emit_function
 from stigmergy.wasm.gpu.emit.names import FRESH, Halted, result_struct, words_of
 from stigmergy.wasm.gpu.emit.support import (
@@ -191,20 +192,19 @@ def _sizes(
 
 def _table(name: str, values: Mapping[int, int]) -> str:
     """Return a function from numbers to numbers."""
-    cases = "".join(f"    case {key}u: {{ return {one}u; }}\n" for key, one in values.items())
-    return (
-        f"fn {name}(key: u32) -> u32 {{\n  switch (key) {{\n{cases}"
-        "    default: { return 0u; }\n  }\n}\n"
-    )
+    # Not a return in each case, for Mesa nests what follows a return.
+    choice = choose("key", {key: [f"value = {one}u;"] for key, one in values.items()})
+    lines = [f"fn {name}(key: u32) -> u32 {{", "  var value = 0u;"]
+    lines += [*(f"  {line}" for line in choice), "  return value;", "}"]
+    return "\n".join(lines) + "\n"
 
 
 def _enter(entered: Sequence[int], types: Mapping[int, FunctionType]) -> str:
-    lines = ["fn enter(function: u32) {", "  switch (function) {"]
-    for function in entered:
-        lines += [f"    case {function}u: {{", *_enter_one(function, types[function]), "    }"]
     # A frame of another shader: the host sees that the agent makes no progress.
-    lines += [f"    default: {{ halted = {Halted.STOP}u; }}", "  }", "}"]
-    return "\n".join(lines) + "\n"
+    other = [f"halted = {Halted.STOP}u;"]
+    cases = {one: _enter_one(one, types[one]) for one in entered}
+    lines = [f"  {line}" for line in choose("function", cases, other)]
+    return "\n".join(["fn enter(function: u32) {", *lines, "}"]) + "\n"
 
 
 def _enter_one(function: int, type_: FunctionType) -> list[str]:
@@ -219,18 +219,18 @@ def _enter_one(function: int, type_: FunctionType) -> list[str]:
             at += 2
     call = f"f{function}({', '.join(arguments)})"
     if not type_.results:
-        return [f"      {call};"]
-    lines = [f"      let given = {call};"]
+        return [f"{call};"]
+    lines = [f"let given = {call};"]
     # A call that it wants has its arguments there.
-    lines.append("      if (halted == 0u) {")
+    lines.append("if (halted == 0u) {")
     for at, result in enumerate(type_.results):
         given = "given" if len(type_.results) == 1 else f"given.r{at}"
         low, high = f"passed[{2 * at}]", f"passed[{2 * at + 1}]"
         if wgsl_type(result) == "u32":
-            lines.append(f"        {low} = {given}; {high} = 0u;")
+            lines.append(f"  {low} = {given}; {high} = 0u;")
         else:
-            lines.append(f"        {low} = {given}.x; {high} = {given}.y;")
-    return [*lines, "      }"]
+            lines.append(f"  {low} = {given}.x; {high} = {given}.y;")
+    return [*lines, "}"]
 
 
 _RUN = f"""\

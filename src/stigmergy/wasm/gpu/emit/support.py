@@ -59,8 +59,9 @@ _add(
     """
 fn load32(a: u32) -> u32 {
   let shift = (a & 3u) << 3u;
-  var bits = memory[at(a >> 2u)];
-  if (shift != 0u) { bits = (bits >> shift) | (memory[at((a >> 2u) + 1u)] << (32u - shift)); }
+  var w = a >> 2u;
+  var bits = memory[at(w)] >> shift;
+  if (shift != 0u) { bits |= memory[at(w + 1u)] << (32u - shift); }
   return bits;
 }
 """,
@@ -72,13 +73,17 @@ _add(
 fn load64(a: u32) -> vec2<u32> {
   let shift = (a & 3u) << 3u;
   let w = a >> 2u;
-  var bits = vec2<u32>(memory[at(w)], memory[at(w + 1u)]);
-  if (shift != 0u) {
-    let left = 32u - shift;
-    let last = memory[at(w + 2u)];
-    bits = vec2<u32>((bits.x >> shift) | (bits.y << left), (bits.y >> shift) | (last << left));
+  let end = select(3u, 2u, shift == 0u);
+  var bits = vec2<u32>();
+  var last = 0u;
+  // Each word once in a loop: a place that touches memory is much code on software adapters.
+  for (var i = 0u; i < end; i += 1u) {
+    bits = vec2<u32>(bits.y, last);
+    last = memory[at(w + i)];
   }
-  return bits;
+  if (shift == 0u) { return vec2<u32>(bits.y, last); }
+  let left = 32u - shift;
+  return vec2<u32>((bits.x >> shift) | (bits.y << left), (bits.y >> shift) | (last << left));
 }
 """,
     "at",
@@ -94,48 +99,37 @@ fn store8(a: u32, value: u32) {
 """,
     "at",
 )
+_add("store16", "fn store16(a: u32, value: u32) { store(a, vec2<u32>(value & 0xffffu, 0u), 2u); }", "store")
+_add("store32", "fn store32(a: u32, value: u32) { store(a, vec2<u32>(value, 0u), 4u); }", "store")
+_add("store64", "fn store64(a: u32, value: vec2<u32>) { store(a, value, 8u); }", "store")
 _add(
-    "store16",
+    "store",
     """
-fn store16(a: u32, value: u32) {
+fn store(a: u32, value: vec2<u32>, size: u32) {
   let shift = (a & 3u) << 3u;
-  let i = at(a >> 2u);
-  memory[i] = (memory[i] & ~(0xffffu << shift)) | ((value & 0xffffu) << shift);
-  if (shift == 24u) {
-    let next = at((a >> 2u) + 1u);
-    memory[next] = (memory[next] & 0xffffff00u) | ((value >> 8u) & 0xffu);
+  var i = at(a >> 2u);
+  var bits = vec3<u32>(value, 0u);
+  var left = (a & 3u) + size;
+  var mask = 0xffffffffu << shift;
+  if (shift != 0u) {
+    let back = 32u - shift;
+    bits = vec3<u32>(value.x << shift, (value.x >> back) | (value.y << shift), value.y >> back);
+  }
+  // A word at a time in a loop: a place that touches memory is much code on software adapters.
+  loop {
+    if (left < 4u) { mask &= (1u << (left << 3u)) - 1u; }
+    var word = bits.x;
+    if (mask != 0xffffffffu) { word = (memory[i] & ~mask) | (word & mask); }
+    memory[i] = word;
+    if (left <= 4u) { break; }
+    left -= 4u;
+    mask = 0xffffffffu;
+    i += MEMORY_BLOCK;
+    bits = vec3<u32>(bits.y, bits.z, 0u);
   }
 }
 """,
     "at",
-)
-_add(
-    "store32",
-    """
-fn store32(a: u32, value: u32) {
-  let shift = (a & 3u) << 3u;
-  let i = at(a >> 2u);
-  if (shift == 0u) {
-    memory[i] = value;
-  } else {
-    let next = at((a >> 2u) + 1u);
-    let mask = 0xffffffffu << shift;
-    memory[i] = (memory[i] & ~mask) | (value << shift);
-    memory[next] = (memory[next] & mask) | (value >> (32u - shift));
-  }
-}
-""",
-    "at",
-)
-_add(
-    "store64",
-    """
-fn store64(a: u32, value: vec2<u32>) {
-  store32(a, value.x);
-  store32(a + 4u, value.y);
-}
-""",
-    "store32",
 )
 _add(
     "memory_grow",
