@@ -104,18 +104,18 @@ class Statements(Values):
         return True
 
     def _bulk(self, depth: int) -> bool:
-        length = min(self.choices.pick((0, 1, 3, 4, 8, 30, 300)), self.plan.memory_bytes)
+        length = min(self.choices.pick((0, 1, 3, 4, 8, 30, 128, 129, 300)), self.plan.memory_bytes)
         kinds = ["memory.fill", "memory.copy", *(["memory.init"] if self.plan.data else [])]
         match self.choices.pick(kinds):
             case "memory.fill":
                 self._place(length, depth)
                 self.value("i32", depth)
-                self.constant("i32", length)
+                self.length(length, depth)
                 self.emit("memory.fill", 0)
             case "memory.copy":
                 self._place(length, depth)
                 self._place(length, depth)
-                self.constant("i32", length)
+                self.length(length, depth)
                 self.emit("memory.copy", 0, 0)
             case _:
                 self._memory_init(depth)
@@ -128,7 +128,7 @@ class Statements(Values):
         length = min(self.choices.below(size + 1), self.plan.memory_bytes)
         self._place(length, depth)
         self.constant("i32", self.choices.below(size - length + 1) + (20 * self.is_careless()))
-        self.constant("i32", length)
+        self.length(length, depth)
         self.emit("memory.init", segment, 0)
 
     def _place(self, length: int, depth: int) -> None:
@@ -154,7 +154,7 @@ class Statements(Values):
             case "table.fill":
                 self.table_index(table, count, depth)
                 self.value(element, depth)
-                self.constant("i32", count)
+                self.length(count, depth)
                 self.emit("table.fill", table)
             case "table.copy":
                 same = [at for at, one in enumerate(self.plan.tables) if one.element == element]
@@ -162,7 +162,7 @@ class Statements(Values):
                 count = min(count, self.plan.tables[source].limits.minimum)
                 self.table_index(table, count, depth)
                 self.table_index(source, count, depth)
-                self.constant("i32", count)
+                self.length(count, depth)
                 self.emit("table.copy", table, source)
             case _:
                 segment = self.choices.pick(passive)
@@ -170,7 +170,7 @@ class Statements(Values):
                 self.table_index(table, count, depth)
                 room = len(self.plan.elements[segment].items) - count
                 self.constant("i32", self.choices.below(room + 1) + (9 * self.is_careless()))
-                self.constant("i32", count)
+                self.length(count, depth)
                 self.emit("table.init", segment, table)
         return True
 

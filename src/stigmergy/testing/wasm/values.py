@@ -191,14 +191,14 @@ class Values(Body, ABC):
             case "memory.size":
                 self.emit("memory.size", 0)
             case "memory.grow":
-                self.constant("i32", self.choices.pick((0, 1, 0, 1, 2, -1, 0x10000, 0xFFFF)))
+                self.length(self.choices.pick((0, 1, 0, 1, 2, -1, 0x10000, 0xFFFF)), depth)
                 self.emit("memory.grow", 0)
             case "table.size":
                 self.emit("table.size", self.choices.below(len(self.plan.tables)))
             case "table.grow":
                 table = self.choices.below(len(self.plan.tables))
                 self.value(self.plan.tables[table].element, depth)
-                self.constant("i32", self.choices.pick((0, 1, 2, 3, -1, 1000)))
+                self.length(self.choices.pick((0, 1, 2, 3, -1, 1000)), depth)
                 self.emit("table.grow", table)
             case _:
                 self.value("funcref", depth)
@@ -282,6 +282,19 @@ class Values(Body, ABC):
     def table_count(self, table: int) -> int:
         """Choose how many elements of a table to name."""
         return self.choices.below(min(4, self._table_minimum(table)) + 1)
+
+    def length(self, most: int, depth: int) -> None:
+        """Write how many bytes or elements: a constant, one in a local, or what is not known."""
+        match self.choices.weighted(((55, "constant"), (15, "local"), (30, "masked"))):
+            case "constant":
+                self.constant("i32", most)
+            case "local":
+                self.constant("i32", most)
+                self.emit("local.tee", self.target("i32"))
+            case _:
+                self.value("i32", depth)
+                self.constant("i32", most)
+                self.emit("i32.and")
 
     def _table_minimum(self, table: int) -> int:
         return self.plan.tables[table].limits.minimum

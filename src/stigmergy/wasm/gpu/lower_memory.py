@@ -16,6 +16,7 @@ __all__ = ["lower_memory", "range_fault"]
 
 _FAULT = TrapKind.MEMORY_OUT_OF_BOUNDS
 _MOST = 0xFFFFFFFF
+_MOST_PAGES = 65_536
 
 
 def lower_memory(writer: Writer, around: Surroundings, operation: Operation) -> None:
@@ -50,14 +51,23 @@ def _size(around: Surroundings) -> str:
     return "memory_bytes" if around.memory_grows else f"{around.memory_bytes}u"
 
 
+def _largest(around: Surroundings) -> int:
+    """Return the most bytes that the CPU engine declares the memory with."""
+    limits, allowed = around.module.all_memories[0].limits, around.settings.memory_bytes
+    if limits.minimum * PAGE_BYTES > allowed:
+        return allowed
+    pages = min(allowed // PAGE_BYTES, _MOST_PAGES)
+    return PAGE_BYTES * (pages if limits.maximum is None else min(limits.maximum, pages))
+
+
 def _address(writer: Writer, around: Surroundings, operation: Operation, width: int) -> str | None:
     """Take an address, check it, and return it with the offset added; None if it always traps."""
     offset = operation.instruction.argument(1)
     address = writer.pop_named()
     needed, trap_offset = offset + width, operation.instruction.offset
     most = around.settings.memory_bytes if around.memory_grows else around.memory_bytes
-    if needed > most:
-        if needed > _most_ever(around):  # wasmtime knows it beforehand, and counts up to here
+    if needed > min(most, largest := _largest(around)):
+        if needed > largest:  # known beforehand, so wasmtime counts up to here
             writer.save_count()
         writer.out.append(Fail(_FAULT, trap_offset))
         return None
@@ -73,15 +83,6 @@ def _address(writer: Writer, around: Surroundings, operation: Operation, width: 
     if known is not None:
         return f"{(known + offset) & _MOST}u"
     return f"({address.text} + {offset}u)" if offset else address.text
-
-
-def _most_ever(around: Surroundings) -> int:
-    """Return the bytes that the memory can have at most, as the CPU engine declares it."""
-    limits, allowed = around.module.all_memories[0].limits, around.settings.memory_bytes
-    if limits.minimum * PAGE_BYTES > allowed:
-        return allowed
-    pages = min(allowed // PAGE_BYTES, _MOST // PAGE_BYTES + 1)
-    return PAGE_BYTES * (pages if limits.maximum is None else min(limits.maximum, pages))
 
 
 def _width(name: str) -> int:
