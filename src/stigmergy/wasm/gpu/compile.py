@@ -99,9 +99,13 @@ class CompiledModule:
 
     # --- the contract ---
 
-    @cached_property
+    @property
     def layout(self) -> StateLayout:
         """Where an agent's words lie; the same for every shader of the module."""
+        return self._layout
+
+    @cached_property
+    def _layout(self) -> StateLayout:
         module, settings = self._module, self._settings
         at = HEADER_WORDS
         results = at
