@@ -10,6 +10,7 @@ from stigmergy.board.task import Event, Json, JsonObject, Task, TaskStatus, enco
 from stigmergy.errors import CorruptError
 
 __all__ = [
+    "AS_CLAIMED",
     "COLUMNS",
     "INSERT",
     "UPDATE",
@@ -29,6 +30,12 @@ COLUMNS: Final = (
     "created_at, claimed_by, claimed_at, lease_until, fence, progress, finished_at, result, error"
 )
 """In the order of `task_of`."""
+AS_CLAIMED: Final = (
+    "task_id, task_type, description, payload, requires, depends_on, waiting_on, parent_id, "
+    "unique_key, limit_key, priority, lag_s, 'claimed', attempts + 1, max_attempts, not_before, "
+    "created_at, ?1, ?2, ?3, fence + 1, NULL, finished_at, result, error"
+)
+"""`COLUMNS` as a claim by agent 1 at time 2 until time 3 leaves them."""
 INSERT: Final = (
     f"INSERT INTO tasks ({COLUMNS}, lane, rank, ready, blocked) VALUES ({', '.join('?' * 29)})"
 )
