@@ -34,6 +34,20 @@ class BoardLock:
         finally:
             os.close(fd)
 
+    @contextmanager
+    def held_if_free(self) -> Generator[bool]:
+        """Hold it if nobody else does; whether it is held."""
+        fd = self._opened()
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+        finally:
+            os.close(fd)
+
     def acquire(self, *, timeout_s: float | None = None) -> int:
         """A file descriptor that holds it; closing that lets go.
 
@@ -46,10 +60,7 @@ class BoardLock:
         Raises:
             TransientError: another holder kept it beyond the time-out.
         """
-        try:
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise TransientError(f"the board cannot be locked: {error}; try again") from error
+        fd = self._opened()
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -60,6 +71,12 @@ class BoardLock:
             os.close(fd)
             raise
         return fd
+
+    def _opened(self) -> int:
+        try:
+            return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise TransientError(f"the board cannot be locked: {error}; try again") from error
 
     def let_go(self, fd: int) -> None:
         """Let the next one have it, while the file stays open for its content."""
