@@ -12,7 +12,7 @@ import math
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Final, cast
 
@@ -32,6 +32,7 @@ __all__ = [
     "check_task_id",
     "encode_json",
     "new_task_id",
+    "parsed_fields",
     "task_from_json",
     "task_from_trusted_json",
     "task_to_json",
@@ -284,6 +285,24 @@ def check_fields(task: Task, *, like: Task | None, where: str) -> None:
     _check_lease_fields(task, where=where)
 
 
+def parsed_fields(task: Task, *, where: str) -> JsonObject:
+    """The fields of a task in which it differs from a new one, each as `task_from_json` has it.
+
+    Raises:
+        CorruptError: one cannot be read; the text names the task, the field and what was expected.
+    """
+    values: JsonObject = {}
+    for name, parse in _PARSERS.items():
+        value = getattr(task, name)
+        if value is _DEFAULTS.get(name, values):
+            continue
+        try:
+            values[name] = parse(value)
+        except ValueError as error:
+            raise _misfit(where, _brief(task.task_id), name, value, error) from None
+    return values
+
+
 def _misfit(where: str, task: str, name: str, value: object, error: ValueError) -> CorruptError:
     return CorruptError(
         f"{where}: task {task}: field {name!r} is {_brief(value)}, expected {error}", where=where
@@ -428,3 +447,4 @@ _PARSERS: Final[Mapping[str, Callable[[object], Any]]] = {
     "error": _optional(_string),
 }
 _FIELDS: Final = tuple(f.name for f in fields(Task))
+_DEFAULTS: Final = {f.name: f.default for f in fields(Task) if f.default is not MISSING}

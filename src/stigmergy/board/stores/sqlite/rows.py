@@ -55,9 +55,9 @@ def insert_row(task: Task, *, lane: int, now: float) -> Row:
         task.task_type,
         task.description,
         _payload(task),
-        json.dumps(task.requires),
-        json.dumps(task.depends_on),
-        json.dumps(task.waiting_on),
+        _list(task.requires),
+        _list(task.depends_on),
+        _list(task.waiting_on),
         task.parent_id,
         task.unique_key,
         task.limit_key,
@@ -87,8 +87,8 @@ def update_row(task: Task, *, now: float) -> Row:
     """The values of `UPDATE`."""
     ready, blocked = _standing(task, now)
     return (
-        json.dumps(task.depends_on),
-        json.dumps(task.waiting_on),
+        _list(task.depends_on),
+        _list(task.waiting_on),
         task.status.value,
         task.attempts,
         task.max_attempts,
@@ -119,6 +119,10 @@ def _standing(task: Task, now: float) -> tuple[bool, bool]:
     pending = task.status is TaskStatus.PENDING
     blocked = pending and bool(task.waiting_on)
     return pending and not blocked and task.not_before <= now, blocked
+
+
+def _list(names: tuple[str, ...]) -> str:
+    return json.dumps(names) if names else "[]"
 
 
 def _payload(task: Task) -> str:
