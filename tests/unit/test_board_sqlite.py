@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable
@@ -197,3 +198,30 @@ def test_a_commit_that_cannot_be_synced_is_not_acknowledged(
         assert (tmp_path / "board.db.lock").read_bytes() == noted
         board.complete(task, {"n": 1})
         assert [event.kind for event in board.history("t")] == ["posted", "claimed", "completed"]
+
+
+def test_a_commit_on_disk_has_the_earlier_ones_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though their writers have not synced yet: what is acknowledged stands on what is there."""
+    home, disk = tmp_path / "home", tmp_path / "disk"
+    home.mkdir()
+    ann, bob = two_boards(home)
+    with ann, bob:
+        real = os.fdatasync
+
+        def power_cut_after_this(fd: int) -> None:
+            real(fd)
+            if not disk.exists():
+                shutil.copytree(home, disk)
+
+        def stuck(_: int) -> None:
+            monkeypatch.setattr(os, "fdatasync", power_cut_after_this)
+            bob.post(Task(task_type="work", task_id="bobs"))
+
+        monkeypatch.setattr(os, "fdatasync", stuck)
+        ann.post(Task(task_type="work", task_id="anns"))
+    monkeypatch.setattr(os, "fdatasync", real)
+    with TaskBoard(disk / "board.db") as board:
+        assert [task.task_id for task in board.list_all()] == ["anns", "bobs"]
+        assert [event.task_id for event in board.events()] == ["anns", "bobs"]
