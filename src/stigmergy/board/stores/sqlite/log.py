@@ -72,9 +72,11 @@ class WriteAheadLog:
 
     def close(self) -> None:
         """Let go of the files. Idempotent. Whoever has yet to sync finds it done."""
-        if self._fd >= 0:
-            self._sync()
-        self._release()
+        try:
+            if self._fd >= 0:
+                self._sync()
+        finally:
+            self._release()
 
     def _release(self) -> None:
         for fd in (self._fd, self._note_fd):

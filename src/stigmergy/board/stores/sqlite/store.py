@@ -284,5 +284,7 @@ class SqliteStore:
         self._watch.close()
         # The last connection to close checkpoints, which must not race a writer's commit.
         with self._mutex, self._lock.held():
-            self._log.close()
-            self._db.close()
+            try:
+                self._log.close()
+            finally:
+                self._db.close()
