@@ -73,9 +73,7 @@ def lower_call_indirect(writer: Writer, around: Surroundings, operation: Operati
     _push_results(writer, type_, depth)
 
 
-def _check_type(
-    writer: Writer, element: Expression, targets: Sequence[int], offset: int
-) -> None:
+def _check_type(writer: Writer, element: Expression, targets: Sequence[int], offset: int) -> None:
     """Trap where an element is none of the functions of the wanted type."""
     ranges: list[list[int]] = []
     for one in targets:

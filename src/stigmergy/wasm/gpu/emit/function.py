@@ -467,7 +467,9 @@ class _Emitter:
         """Go on with the branches that left a loop or switch for a label beyond it."""
         far: set[int] = set()
         if way.escapes & follow:
-            numbers = " || ".join(f"exit == {_number(one)}u" for one in sorted(way.escapes & follow))
+            numbers = " || ".join(
+                f"exit == {_number(one)}u" for one in sorted(way.escapes & follow)
+            )
             self._line(f"if ({numbers}) {{ exit = 0u; }}")
         self._ways[-1].jumps += len(way.escapes - follow)
         for label in sorted(way.escapes - follow):

@@ -99,7 +99,11 @@ fn store8(a: u32, value: u32) {
 """,
     "at",
 )
-_add("store16", "fn store16(a: u32, value: u32) { store(a, vec2<u32>(value & 0xffffu, 0u), 2u); }", "store")
+_add(
+    "store16",
+    "fn store16(a: u32, value: u32) { store(a, vec2<u32>(value & 0xffffu, 0u), 2u); }",
+    "store",
+)
 _add("store32", "fn store32(a: u32, value: u32) { store(a, vec2<u32>(value, 0u), 4u); }", "store")
 _add("store64", "fn store64(a: u32, value: vec2<u32>) { store(a, value, 8u); }", "store")
 _add(
