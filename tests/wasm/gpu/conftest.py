@@ -163,8 +163,7 @@ class Cohort:
         queue.write_buffer(self.state, int(Header.TARGET_LOW) * self.stride * 4, words)
         seed, clock = self.settings.seed, self.settings.clock_start_ns
         parameters = np.array(
-            [self.agents, self.stride, most, 1 << 16]
-            + [clock & 0xFFFFFFFF, clock >> 32, seed & 0xFFFFFFFF, seed >> 32],
+            [self.agents, self.stride, most, 1 << 16, *_halves(clock), *_halves(seed)],
             np.uint32,
         )
         buffers = {**self.buffers, 6: self.gpu.buffer(parameters, uniform=True)}
@@ -227,6 +226,10 @@ class Cohort:
         low = state[Header.COUNT_LOW, : self.agents].astype(np.uint64)
         high = state[Header.COUNT_HIGH, : self.agents].astype(np.uint64)
         return low | high << np.uint64(32)
+
+
+def _halves(value: int) -> tuple[int, int]:
+    return value & 0xFFFFFFFF, value >> 32
 
 
 def oracle(

@@ -92,6 +92,19 @@ STARTED = """(module
 )"""
 
 
+_LONG = "(local.set $r (i32.add (local.get $r) (local.get 0)))" * 200
+LARGE = f"""(module
+ (func $large (param i32) (result i32) (local $r i32) {_LONG} (local.get $r))
+ (func $middle (param i32) (result i32)
+  (i32.add (call $large (local.get 0)) (call $large (i32.const 1))))
+ (func (export "run") (param $n i32) (result i32) (local $r i32)
+  (loop $l
+   (local.set $r (i32.add (local.get $r) (call $middle (local.get $n))))
+   (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+   (br_if $l (local.get $n)))
+  (local.get $r)))"""
+
+
 @pytest.fixture
 def bench(bench_of: Callable[..., Any]) -> Any:
     return bench_of(PROGRAMS)
@@ -128,3 +141,13 @@ def test_recursion_without_end_overflows_the_call_stack(bench: Any, slice_: int)
 
 def test_a_start_function_runs_before_the_first_call(bench_of: Callable[..., Any]) -> None:
     bench_of(STARTED).agree("run", [[5], [7]], SLICES)
+
+
+def test_a_large_function_called_in_many_places_does_as_in_wasmtime(
+    bench_of: Callable[..., Any],
+) -> None:
+    bench = bench_of(LARGE)
+    assert [bench.compiled.graph.is_stacked(one) for one in range(3)] == [True, True, True]
+    assert not any(bench.compiled.graph.is_recursive(one) for one in range(3))
+    assert bench.compiled.layout.stack_words < 40
+    bench.agree("run", [[1], [2], [3]], (1 << 40, 500, 1))

@@ -14,14 +14,33 @@ pytestmark = pytest.mark.needs_vulkan
 WHOLE = 1 << 40
 SLICES = (WHOLE, 50, 1)
 
-_LOADS = (
-    "i32.load i64.load f32.load f64.load i32.load8_s i32.load8_u i32.load16_s i32.load16_u "
-    "i64.load8_s i64.load8_u i64.load16_s i64.load16_u i64.load32_s i64.load32_u"
-).split()
-_STORES = (
-    "i32.store i64.store f32.store f64.store i32.store8 i32.store16 i64.store8 i64.store16 "
-    "i64.store32"
-).split()
+_LOADS = [
+    "i32.load",
+    "i64.load",
+    "f32.load",
+    "f64.load",
+    "i32.load8_s",
+    "i32.load8_u",
+    "i32.load16_s",
+    "i32.load16_u",
+    "i64.load8_s",
+    "i64.load8_u",
+    "i64.load16_s",
+    "i64.load16_u",
+    "i64.load32_s",
+    "i64.load32_u",
+]
+_STORES = [
+    "i32.store",
+    "i64.store",
+    "f32.store",
+    "f64.store",
+    "i32.store8",
+    "i32.store16",
+    "i64.store8",
+    "i64.store16",
+    "i64.store32",
+]
 
 
 def _function_of_load(name: str) -> str:

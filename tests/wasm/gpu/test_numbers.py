@@ -42,9 +42,7 @@ def _function(name: str) -> str:
     params = " ".join(type_.params)
     operands = " ".join(f"(local.get {at})" for at in range(len(type_.params)))
     # The operands as constants too, so that no shader compiler computes them wrongly.
-    fixed = " ".join(
-        f"({one}.const {7 if one[0] == 'i' else '2.5'})" for one in type_.params
-    )
+    fixed = " ".join(f"({one}.const {7 if one[0] == 'i' else '2.5'})" for one in type_.params)
     return f"""(func (export "{name}") (param {params}) (result {type_.results[0]})
       ({name} {operands}))
      (func (export "{name} constant") (result {type_.results[0]}) ({name} {fixed}))"""

@@ -3,6 +3,9 @@
 WGSL has no recursion. A function from which a cycle of calls can be reached is *stacked*: it is
 called only by the shader's main loop, and calls other stacked functions by pushing a frame. All
 others are plain functions that are called in place.
+
+Drivers copy a plain function to every place that calls it. So one that is large with all copies in
+it, and what calls it, is stacked too.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +17,10 @@ from stigmergy.wasm.module.instructions import Instruction
 from stigmergy.wasm.module.model import FunctionType, Module
 
 __all__ = ["CallGraph", "operations"]
+
+_MOST_INSTRUCTIONS = 600
+_MOST_DEPTH = 20
+"""Of a plain function, those of its callees counted for each call."""
 
 
 def operations(nodes: Sequence[Node]) -> Iterator[Operation]:
@@ -29,6 +36,19 @@ def operations(nodes: Sequence[Node]) -> Iterator[Operation]:
                 pass
 
 
+def _extent(nodes: Sequence[Node]) -> tuple[int, int]:
+    """Return how many instructions there are, and how deeply their constructs are nested."""
+    weight, depth = 0, 0
+    for node in nodes:
+        weight += 1
+        if isinstance(node, Construct):
+            for body in (node.body, node.otherwise):
+                inner_weight, inner_depth = _extent(body)
+                weight += inner_weight
+                depth = max(depth, inner_depth + 1)
+    return weight, depth
+
+
 class CallGraph:
     """The trees and calls of a module's functions, each made when first asked for."""
 
@@ -37,7 +57,10 @@ class CallGraph:
         self._imported = len(module.imported_functions)
         self._trees: dict[int, Tree] = {}
         self._callees: dict[int, tuple[int, ...]] = {}
-        self._stacked: dict[int, bool] = {}
+        self._settled: set[int] = set()
+        self._recursive: set[int] = set()
+        self._stacked: set[int] = set()
+        self._sizes: dict[int, tuple[int, int]] = {}
 
     def tree(self, function: int) -> Tree:
         """Return the typed tree of a function of the module's own.
@@ -56,15 +79,7 @@ class CallGraph:
     def callees(self, function: int) -> tuple[int, ...]:
         """Return the functions of the module's own that a function may call."""
         if function not in self._callees:
-            found: set[int] = set()
-            for one in operations(self.tree(function).root.body):
-                if one.name == "call":
-                    found.add(one.instruction.argument())
-                elif one.name == "call_indirect":
-                    found |= set(
-                        self.indirect_targets(self.module.types[one.instruction.argument()])
-                    )
-            self._callees[function] = tuple(sorted(one for one in found if one >= self._imported))
+            self._callees[function] = tuple(sorted(set(self._called_at(function))))
         return self._callees[function]
 
     def reachable(self, entries: Iterable[int]) -> tuple[int, ...]:
@@ -78,32 +93,70 @@ class CallGraph:
                 waiting.extend(self.callees(function))
         return tuple(sorted(found))
 
+    def is_recursive(self, function: int) -> bool:
+        """Whether a cycle of calls can be reached from a function."""
+        self._settle(function)
+        return function in self._recursive
+
     def is_stacked(self, function: int) -> bool:
-        """Whether a cycle of calls can be reached from a function.
+        """Whether a function is called through the call stack only.
 
         It depends on what the function reaches only, so it is the same in every shader.
         """
-        if function not in self._stacked:
-            self._mark(self.reachable([function]))
-        return self._stacked.get(function, False)
+        self._settle(function)
+        return function in self._stacked
 
-    def _mark(self, functions: tuple[int, ...]) -> None:
-        """Settle functions of which all callees are among them."""
-        # What is left when functions whose callees are all settled as plain are taken away.
+    def _settle(self, function: int) -> None:
+        if function in self._settled:
+            return
+        functions = self.reachable([function])
+        self._settled.update(functions)
+        # What is left when functions whose callees are all taken away are taken away, is recursive.
         callers: dict[int, list[int]] = {one: [] for one in functions}
-        open_callees: dict[int, int] = {}
+        waiting: dict[int, int] = {}
         for one in functions:
-            open_callees[one] = len(self.callees(one))
+            waiting[one] = len(self.callees(one))
             for callee in self.callees(one):
                 callers[callee].append(one)
-        plain = [one for one in functions if not open_callees[one]]
-        for one in plain:
+        order = [one for one in functions if not waiting[one]]
+        for one in order:
             for caller in callers[one]:
-                open_callees[caller] -= 1
-                if not open_callees[caller]:
-                    plain.append(caller)
-        settled = set(plain)
-        self._stacked.update({one: one not in settled for one in functions})
+                waiting[caller] -= 1
+                if not waiting[caller]:
+                    order.append(caller)
+        self._recursive.update(set(functions) - set(order))
+        self._stacked.update(set(functions) - set(order))
+        for one in order:
+            self._weigh(one)
+
+    def _weigh(self, function: int) -> None:
+        """Decide about a function whose callees are decided about."""
+        if function in self._sizes:
+            return
+        weight, depth = _extent(self.tree(function).root.body)
+        for callee in self._called_at(function):
+            if callee in self._stacked:
+                self._stacked.add(function)
+            else:
+                inner_weight, inner_depth = self._sizes[callee]
+                weight += inner_weight
+                depth = max(depth, inner_depth + self._depth_of_calls(function))
+        self._sizes[function] = (weight, depth)
+        if weight > _MOST_INSTRUCTIONS or depth > _MOST_DEPTH:
+            self._stacked.add(function)
+
+    def _depth_of_calls(self, function: int) -> int:
+        return _extent(self.tree(function).root.body)[1]
+
+    def _called_at(self, function: int) -> Iterator[int]:
+        """Yield the callees of a function, once for each place that calls them."""
+        for one in operations(self.tree(function).root.body):
+            targets: tuple[int, ...] = ()
+            if one.name == "call":
+                targets = (one.instruction.argument(),)
+            elif one.name == "call_indirect":
+                targets = self.indirect_targets(self.module.types[one.instruction.argument()])
+            yield from (target for target in targets if target >= self._imported)
 
     @cached_property
     def _by_type(self) -> dict[FunctionType, tuple[int, ...]]:

@@ -174,7 +174,9 @@ class CompiledModule:
                 message = f"function {one} is imported: the GPU cannot begin a call with it"
                 raise UnsupportedError(message)
         start = self._module.start
-        begun = sorted(entries | ({start} if start is not None and start >= imported else set()))
+        begun = set(entries)
+        if start is not None and start >= imported:
+            begun.add(start)
         reached = self.graph.reachable(begun)
         functions = [self.lowered(one) for one in reached]
         entered = sorted({*begun, *(one for one in reached if self.graph.is_stacked(one))})
@@ -278,10 +280,38 @@ class CompiledModule:
                 deepest = max(deepest, self._chain_words(one) + 1)
             except UnsupportedError:
                 continue  # it is refused when it is called
-        if any(self.graph.is_stacked(one) for one in functions):
+        # An entry waits while the start function runs, and a call leaves room for the next.
+        waiting = waiting if module.start is not None else 0
+        if any(self.graph.is_recursive(one) for one in functions):
             return max(most, waiting + 2 * deepest)
-        # An entry waits while the start function runs.
-        return deepest + (waiting if module.start is not None else 0)
+        if any(self.graph.is_stacked(one) for one in functions):
+            usable = [one for one in functions if self._can_lower(one)]
+            return waiting + deepest + max((self._stacked_below(one) for one in usable), default=0)
+        return waiting + deepest
+
+    def _can_lower(self, function: int) -> bool:
+        try:
+            for one in self.graph.reachable([function]):
+                self.lowered(one)
+        except UnsupportedError:
+            return False
+        return True
+
+    @cached_property
+    def _stacked_below(self) -> Callable[[int], int]:
+        """What stacked calls leave on the call stack at most, where none is recursive."""
+        found: dict[int, int] = {}
+
+        def below(function: int) -> int:
+            if function not in found:
+                called = [
+                    below(one) for one in self.graph.callees(function) if self.graph.is_stacked(one)
+                ]
+                own = self.lowered(function).frame_words + 1
+                found[function] = own + max(called, default=0)
+            return found[function]
+
+        return below
 
     def _chain_words(self, function: int) -> int:
         """Return the words of a function's frame and of those that it calls in place."""

@@ -5,7 +5,7 @@ comparison is a `bool` until something needs a number of it. What is one operato
 in place; the rest are functions of the library.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -90,8 +90,10 @@ def numeric(name: str, operands: Sequence[Expression], result: ValueType) -> tup
     texts = [one.number.text for one in operands]
     written = _IN_PLACE.get(name)
     if written is not None:
-        kind, write = written
-        return Expression(write(*texts), kind, reads), ""
+        kind, template = written
+        first, second = texts[0], texts[-1]
+        text = template.format(a=first, b=second, amount=_amount(second))
+        return Expression(text, kind, reads), ""
     function = library_name(name)
     kind = "bool" if _is_comparison(name) else wgsl_type(result)
     return Expression(f"{function}({', '.join(texts)})", kind, reads), function
@@ -102,14 +104,6 @@ def _is_comparison(name: str) -> bool:
     return operation == "eqz" or operation.partition("_")[0] in ("eq", "ne", "lt", "gt", "le", "ge")
 
 
-def _signed(operator: str) -> Callable[..., str]:
-    return lambda a, b: f"(bitcast<i32>({a}) {operator} bitcast<i32>({b}))"
-
-
-def _plain(operator: str) -> Callable[..., str]:
-    return lambda a, b: f"({a} {operator} {b})"
-
-
 def _amount(text: str) -> str:
     """Mask a shift; a constant one here, for WGSL refuses constants of 32 and more."""
     if text[:-1].isdigit():
@@ -117,43 +111,49 @@ def _amount(text: str) -> str:
     return f"({text} & 31u)"
 
 
-_SIGN_8 = "bitcast<u32>((bitcast<i32>({}) << 24u) >> 24u)"
-_SIGN_16 = "bitcast<u32>((bitcast<i32>({}) << 16u) >> 16u)"
-
-_IN_PLACE: dict[str, tuple[WgslType, Callable[..., str]]] = {
-    "i32.add": ("u32", _plain("+")),
-    "i32.sub": ("u32", _plain("-")),
-    "i32.mul": ("u32", _plain("*")),
-    "i32.div_u": ("u32", _plain("/")),
-    "i32.rem_u": ("u32", _plain("%")),
-    "i32.and": ("u32", _plain("&")),
-    "i32.or": ("u32", _plain("|")),
-    "i32.xor": ("u32", _plain("^")),
-    "i32.shl": ("u32", lambda a, b: f"({a} << {_amount(b)})"),
-    "i32.shr_u": ("u32", lambda a, b: f"({a} >> {_amount(b)})"),
-    "i32.shr_s": ("u32", lambda a, b: f"bitcast<u32>(bitcast<i32>({a}) >> {_amount(b)})"),
-    "i32.eqz": ("bool", lambda a: f"({a} == 0u)"),
-    "i32.eq": ("bool", _plain("==")),
-    "i32.ne": ("bool", _plain("!=")),
-    "i32.lt_u": ("bool", _plain("<")),
-    "i32.gt_u": ("bool", _plain(">")),
-    "i32.le_u": ("bool", _plain("<=")),
-    "i32.ge_u": ("bool", _plain(">=")),
-    "i32.lt_s": ("bool", _signed("<")),
-    "i32.gt_s": ("bool", _signed(">")),
-    "i32.le_s": ("bool", _signed("<=")),
-    "i32.ge_s": ("bool", _signed(">=")),
-    "i32.extend8_s": ("u32", _SIGN_8.format),
-    "i32.extend16_s": ("u32", _SIGN_16.format),
-    "i64.and": ("vec2<u32>", _plain("&")),
-    "i64.or": ("vec2<u32>", _plain("|")),
-    "i64.xor": ("vec2<u32>", _plain("^")),
-    "i64.eq": ("bool", lambda a, b: f"all({a} == {b})"),
-    "i64.ne": ("bool", lambda a, b: f"any({a} != {b})"),
-    "i64.extend_i32_u": ("vec2<u32>", lambda a: f"vec2<u32>({a}, 0u)"),
-    "i32.wrap_i64": ("u32", lambda a: f"{a}.x"),
-    "i32.reinterpret_f32": ("u32", lambda a: a),
-    "f32.reinterpret_i32": ("u32", lambda a: a),
-    "i64.reinterpret_f64": ("vec2<u32>", lambda a: a),
-    "f64.reinterpret_i64": ("vec2<u32>", lambda a: a),
+_U32 = {
+    "i32.add": "({a} + {b})",
+    "i32.sub": "({a} - {b})",
+    "i32.mul": "({a} * {b})",
+    "i32.div_u": "({a} / {b})",
+    "i32.rem_u": "({a} % {b})",
+    "i32.and": "({a} & {b})",
+    "i32.or": "({a} | {b})",
+    "i32.xor": "({a} ^ {b})",
+    "i32.shl": "({a} << {amount})",
+    "i32.shr_u": "({a} >> {amount})",
+    "i32.shr_s": "bitcast<u32>(bitcast<i32>({a}) >> {amount})",
+    "i32.extend8_s": "bitcast<u32>((bitcast<i32>({a}) << 24u) >> 24u)",
+    "i32.extend16_s": "bitcast<u32>((bitcast<i32>({a}) << 16u) >> 16u)",
+    "i32.wrap_i64": "{a}.x",
+    "i32.reinterpret_f32": "{a}",
+    "f32.reinterpret_i32": "{a}",
+}
+_VECTOR = {
+    "i64.and": "({a} & {b})",
+    "i64.or": "({a} | {b})",
+    "i64.xor": "({a} ^ {b})",
+    "i64.extend_i32_u": "vec2<u32>({a}, 0u)",
+    "i64.reinterpret_f64": "{a}",
+    "f64.reinterpret_i64": "{a}",
+}
+_BOOL = {
+    "i32.eqz": "({a} == 0u)",
+    "i32.eq": "({a} == {b})",
+    "i32.ne": "({a} != {b})",
+    "i32.lt_u": "({a} < {b})",
+    "i32.gt_u": "({a} > {b})",
+    "i32.le_u": "({a} <= {b})",
+    "i32.ge_u": "({a} >= {b})",
+    "i32.lt_s": "(bitcast<i32>({a}) < bitcast<i32>({b}))",
+    "i32.gt_s": "(bitcast<i32>({a}) > bitcast<i32>({b}))",
+    "i32.le_s": "(bitcast<i32>({a}) <= bitcast<i32>({b}))",
+    "i32.ge_s": "(bitcast<i32>({a}) >= bitcast<i32>({b}))",
+    "i64.eq": "all({a} == {b})",
+    "i64.ne": "any({a} != {b})",
+}
+_IN_PLACE: dict[str, tuple[WgslType, str]] = {
+    **{name: ("u32", text) for name, text in _U32.items()},
+    **{name: ("vec2<u32>", text) for name, text in _VECTOR.items()},
+    **{name: ("bool", text) for name, text in _BOOL.items()},
 }

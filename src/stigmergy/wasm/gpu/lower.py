@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from stigmergy.errors import UnsupportedError
 from stigmergy.wasm.engine import TrapKind
-from stigmergy.wasm.gpu.expressions import Expression, constant, wgsl_type, zero
+from stigmergy.wasm.gpu.expressions import Expression, WgslType, constant, wgsl_type, zero
 from stigmergy.wasm.gpu.lower_calls import lower_call, lower_call_indirect
 from stigmergy.wasm.gpu.lower_memory import lower_memory
 from stigmergy.wasm.gpu.lower_numbers import lower_number
@@ -41,7 +41,9 @@ def lower(tree: Tree, around: Surroundings) -> Lowered:
     Raises:
         UnsupportedError: It has something that cannot be said in WGSL.
     """
-    variables = {f"l{at}": wgsl_type(type_) for at, type_ in enumerate(tree.locals)}
+    variables: dict[str, WgslType] = {
+        f"l{at}": wgsl_type(type_) for at, type_ in enumerate(tree.locals)
+    }
     lowered = Lowered(tree.function, tree.type, variables)
     _Lowering(tree, around, Writer(lowered)).function()
     if lowered.points > _MOST_POINTS:

@@ -7,12 +7,24 @@ from stigmergy.wasm.module.model import FunctionType, ValueType
 __all__ = ["numeric_type"]
 
 _BITS_OF_SAME_TYPE = frozenset(
-    "clz ctz popcnt abs neg ceil floor trunc nearest sqrt extend8_s extend16_s extend32_s".split(
-        " "
-    )
+    [
+        "clz",
+        "ctz",
+        "popcnt",
+        "abs",
+        "neg",
+        "ceil",
+        "floor",
+        "trunc",
+        "nearest",
+        "sqrt",
+        "extend8_s",
+        "extend16_s",
+        "extend32_s",
+    ]
 )
-_COMPARISONS = frozenset("eq ne lt gt le ge".split(" "))
-_CONVERSIONS = frozenset("wrap trunc extend convert demote promote reinterpret".split(" "))
+_COMPARISONS = frozenset(["eq", "ne", "lt", "gt", "le", "ge"])
+_CONVERSIONS = frozenset(["wrap", "trunc", "extend", "convert", "demote", "promote", "reinterpret"])
 _TYPES: tuple[ValueType, ...] = ("i32", "i64", "f32", "f64")
 
 

@@ -15,8 +15,16 @@ __all__ = ["build_tree"]
 
 _OPENING = frozenset({"block", "loop", "if"})
 _COUNTING_LENGTHS = frozenset(
-    "memory.grow memory.fill memory.copy memory.init "
-    "table.grow table.fill table.copy table.init".split(" ")
+    [
+        "memory.grow",
+        "memory.fill",
+        "memory.copy",
+        "memory.init",
+        "table.grow",
+        "table.fill",
+        "table.copy",
+        "table.init",
+    ]
 )
 _NEVER_ON = frozenset({"br", "br_table", "return", "unreachable"})
 
