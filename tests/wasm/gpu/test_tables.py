@@ -74,7 +74,7 @@ def test_a_bulk_instruction_does_as_in_wasmtime(bench: Any, name: str) -> None:
 
 def test_a_segment_that_does_not_fit_is_a_trap(bench_of: Callable[..., Any]) -> None:
     for segment, kind in (
-        ('(table 2 funcref) (elem (i32.const 1) 0 0)', "table out of bounds"),
+        ("(table 2 funcref) (elem (i32.const 1) 0 0)", "table out of bounds"),
         ('(memory 1) (data (i32.const 65535) "ab")', "memory out of bounds"),
     ):
         bench = bench_of(f'(module {segment} (func (export "run")))')
