@@ -131,6 +131,8 @@ class Values(Body, ABC):
         operations = [
             one for one in OPERATIONS[_number(type_)] if set(one.operands) <= set(self.plan.numbers)
         ]
+        if self.plan.danger and self.choices.chance(15):
+            operations = [one for one in operations if one.can_trap] or operations
         one = self.choices.pick(operations)
         if one.can_trap and self.is_careless():
             self._careless(one, depth)
