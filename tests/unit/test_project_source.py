@@ -166,9 +166,12 @@ def names_defined(tree: ast.Module) -> Iterator[str]:
 
 
 def names_imported(tree: ast.Module) -> Iterator[str]:
+    """Names that a module imports, those that it imports for types alone included."""
     for node in tree.body:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            yield from (alias.asname or alias.name for alias in node.names)
+        inside = node.body if isinstance(node, ast.If) else [node]
+        for statement in inside:
+            if isinstance(statement, ast.Import | ast.ImportFrom):
+                yield from (alias.asname or alias.name for alias in statement.names)
 
 
 def names_exported(tree: ast.Module) -> list[str] | None:

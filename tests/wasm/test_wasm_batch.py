@@ -138,7 +138,7 @@ def test_a_task_that_was_cancelled_meanwhile_takes_no_other_with_it(
 
     def cancel_first(*arguments: object) -> object:
         board.cancel(gone, reason="enough")
-        return dispatch(*arguments)  # pyright: ignore[reportArgumentType]
+        return dispatch(*arguments)  # pyright: ignore[reportArgumentType] - handed on
 
     monkeypatch.setattr(swarm, "dispatch", cancel_first)
     BatchAgent(board, swarm).work_cycle()

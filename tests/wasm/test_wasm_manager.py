@@ -325,11 +325,11 @@ def test_memory_out_of_reach_is_refused(engine: str) -> None:
 
 def test_settings_that_cannot_be_are_refused() -> None:
     with pytest.raises(UsageError, match="auto, cpu or gpu"):
-        SwarmManager("tpu")  # pyright: ignore[reportArgumentType]
+        SwarmManager("tpu")  # pyright: ignore[reportArgumentType] - wrong on purpose
     with pytest.raises(UsageError, match="max_agents is 0"):
         SwarmManager("cpu", 0)
     with pytest.raises(UsageError, match="strict or fast"):
-        SwarmManager("cpu", floats="sloppy")  # pyright: ignore[reportArgumentType]
+        SwarmManager("cpu", floats="sloppy")  # pyright: ignore[reportArgumentType] - wrong on purpose
     with SwarmManager.from_wasm(SUM, "cpu") as swarm, pytest.raises(UsageError, match="at least 1"):
         swarm.dispatch(max_instructions=0)
 

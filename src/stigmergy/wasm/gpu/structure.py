@@ -4,6 +4,7 @@ The module is valid: stack types are followed, not judged.
 """
 
 from collections.abc import Iterator
+from typing import cast
 
 from stigmergy.errors import UnsupportedError
 from stigmergy.wasm.gpu.signatures import numeric_type
@@ -183,7 +184,7 @@ class _Builder:
             case "global.set":
                 return FunctionType((module.all_globals[instruction.argument()].value,), ())
             case "ref.null":
-                return FunctionType((), (instruction.arguments[0],))  # pyright: ignore[reportArgumentType]
+                return FunctionType((), (cast("ValueType", instruction.arguments[0]),))
             case "ref.func":
                 return FunctionType((), ("funcref",))
             case "ref.is_null":
