@@ -83,6 +83,18 @@ bench-board: .venv-bench/ready system-packages ## compare the board with other q
 		{ cat .venv-bench/setup.log; exit 1; }
 	@touch $@
 
+.PHONY: bench-wasm
+bench-wasm: setup-dev .venv-bench-wasm/ready system-packages ## compare WebAssembly agents with other ways to run them
+	@PYTHONPATH=benchmarks $(bin)/python -m wasm --peer .venv-bench-wasm/bin/python $(ARGS)
+
+.venv-bench-wasm/ready: benchmarks/wasm/requirements.txt | setup-run
+	@echo "Installing what WebAssembly agents are compared with …"
+	@$(bin)/python -m venv --clear .venv-bench-wasm
+	@.venv-bench-wasm/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--require-hashes --only-binary :all: --requirement $< >.venv-bench-wasm/setup.log 2>&1 || \
+		{ cat .venv-bench-wasm/setup.log; exit 1; }
+	@touch $@
+
 .PHONY: lock
 lock: setup-run ## pin the dependencies anew (UPGRADE=1: move each to its newest release)
 	@scripts/lock

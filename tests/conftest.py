@@ -130,6 +130,11 @@ def _wabt_trouble() -> str | None:
 
 
 @cache
+def _wasm_cc_trouble() -> str | None:
+    return _trouble(["clang", "--target=wasm32", "--version"]) or _trouble(["wasm-ld", "--version"])
+
+
+@cache
 def _vulkan_trouble() -> str | None:
     """Asked in another process: a driver that is not there for wgpu may end the one that asks."""
     probe = "import wgpu; wgpu.gpu.request_adapter_sync(power_preference='high-performance')"
@@ -157,6 +162,7 @@ PARTS: Mapping[str, Callable[[], str | None]] = {
     "needs_network": wire_missing,
     "needs_vulkan": _vulkan_trouble,
     "needs_wabt": _wabt_trouble,
+    "needs_wasm_cc": _wasm_cc_trouble,
 }
 
 

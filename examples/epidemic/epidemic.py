@@ -1,6 +1,6 @@
 """An epidemic among a hundred thousand people, each a WebAssembly agent of its own.
 
-    python examples/epidemic/epidemic.py [--people 100000] [--days 150] [--engine auto] [--seed 1]
+    python examples/epidemic/epidemic.py [--people 100000] [--days 250] [--engine auto] [--seed 1]
         [--picture epidemic.png]
 
 People meet by messages, which arrive overnight: a day is over when everybody waits for the next.
@@ -38,7 +38,7 @@ def main() -> None:
     width = int(np.ceil(np.sqrt(options.people * 1.6)))
     height = max(1, round(options.people / width))
     people = width * height
-    print(f"{people:,} people on {width} × {height} places, {options.days} days")
+    print(f"{people:,} people on {width} by {height} places, {options.days} days")
     begun = time.perf_counter()
     infected, recovered, told = live(options, width, height)
     print(f"{told} in {time.perf_counter() - begun:.1f} s")
@@ -46,7 +46,8 @@ def main() -> None:
     sick = [((infected <= day) & (recovered > day)).sum() for day in range(options.days + 1)]
     worst = int(np.argmax(sick))
     print(
-        f"{ever:,} were infected ({ever / people:.0%}); most at a time: {sick[worst]:,}, on day {worst}"
+        f"{ever:,} were infected ({ever / people:.0%}); "
+        f"most at a time: {sick[worst]:,}, on day {worst}"
     )
     if options.picture:
         picture = draw(infected.reshape(height, width), infected, recovered, options.days)
@@ -87,9 +88,10 @@ def show(used: int | None, left: int) -> None:
 
 def draw(places: np.ndarray, infected: np.ndarray, recovered: np.ndarray, days: int) -> np.ndarray:
     """A map of the day when each was infected, above the share of each state day by day."""
-    height, width = places.shape
+    width = places.shape[1]
     scale = max(1, 800 // width)
-    age = np.clip(places / days, 0, 1)[..., None]
+    ill = infected[infected != NEVER]
+    age = np.clip(places / max(1, int(ill.max(initial=1))), 0, 1)[..., None]
     colours = np.array(FIRST_SEEN) * (1 - age) + np.array(LAST_SEEN) * age
     colours[places == NEVER] = SUSCEPTIBLE
     land = np.kron(colours, np.ones((scale, scale, 1)))
@@ -130,7 +132,7 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--people", type=int, default=100_000)
-    parser.add_argument("--days", type=int, default=150)
+    parser.add_argument("--days", type=int, default=250)
     parser.add_argument("--engine", choices=("auto", "cpu", "gpu"), default="auto")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--picture", type=Path)

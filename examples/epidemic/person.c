@@ -2,7 +2,7 @@
  *
  * Everybody lives on a torus of width * height places, one person a place. Whoever is infectious
  * coughs at four others each day: at neighbours mostly, now and then at anybody. Each cough that
- * reaches somebody susceptible infects with a chance of one in four.
+ * reaches somebody susceptible infects with a chance of one in seven.
  *
  * The result tells the story: the day of infection, and the day of recovery in the upper half;
  * NEVER where it did not happen.
@@ -21,8 +21,8 @@ enum state { SUSCEPTIBLE, EXPOSED, INFECTIOUS, RECOVERED };
 enum {
   COUGHS = 4,      /* a day */
   REACH = 2,       /* how far neighbours are, in places */
-  TRAVEL = 128,    /* one cough in so many goes anywhere */
-  CHANCE = 4,      /* one in so many infects */
+  TRAVEL = 900,    /* one cough in so many goes anywhere */
+  CHANCE = 7,      /* one in so many infects */
   NEVER = 0xffff,
 };
 

@@ -46,7 +46,9 @@ def statuses(board: TaskBoard) -> dict[str, str]:
 EXPECTED = {f"t{n}": "completed" if n < 3 else "pending" for n in range(6)} | {"last": "pending"}
 
 
-@pytest.mark.parametrize("tail", [b"x", b'{"crc32":"00000000","seq":1}', b"\x00" * 5000, b"{}\n"])
+@pytest.mark.parametrize(
+    "tail", [b"x", b'{"crc32":"00000000","seq":1}', b"\x00" * 5000 + b"x", b"{}\n"]
+)
 def test_a_torn_end_of_the_journal_is_cut_off(tmp_path: Path, tail: bytes) -> None:
     folder = tmp_path / "tasks"
     filled(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -393,9 +394,75 @@ def test_the_journal_begins_anew_and_events_stay_readable_by_seq(
 
 
 def test_every_line_of_the_journal_is_json(folder: Folder) -> None:
+    """While it is used, blanks follow the last; on a board at rest nothing does."""
     folder.board.post(task("a", description="ü"))
-    lines = (folder.path / ".board" / "journal.jsonl").read_text().splitlines()
+    journal = folder.path / ".board" / "journal.jsonl"
+    *lines, room = journal.read_text().split("\n")
     assert [json.loads(line).get("seq") for line in lines] == [1, 1]
+    assert room.strip() == ""
+    folder.board.close()
+    assert journal.read_text().split("\n") == [*lines, ""]
+
+
+def test_the_journal_keeps_its_length_while_lines_are_added(folder: Folder) -> None:
+    """A sync of a file that grows takes twice as long; two processes share the room."""
+    journal = folder.path / ".board" / "journal.jsonl"
+    folder.board.post(task("first"))
+    size = journal.stat().st_size
+    other = folder.open()
+    for n in range(10):
+        (folder.board, other)[n % 2].post(task(f"t{n}"))
+    assert journal.stat().st_size == size
+    for n in range(10, 150):
+        (folder.board, other)[n % 2].post(task(f"t{n}", description="x" * 1000))
+    assert journal.stat().st_size > size
+    assert len(folder.board.list_all()) == len(other.list_all()) == 151
+    other.close()
+
+
+@pytest.mark.parametrize("rest", [b" ", b"\0", b" " * 70_000, b" " * 20_000 + b"\0" * 50_000])
+def test_what_follows_the_last_line_is_no_damage(folder: Folder, rest: bytes) -> None:
+    """Be it room, or what a power cut left of it."""
+    folder.board.post(task("a"))
+    folder.board.close()
+    journal = folder.path / ".board" / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes() + rest)
+    with folder.open() as board:
+        board.post(task("b"))
+        assert [each.task_id for each in board.list_all()] == ["a", "b"]
+        assert [event.kind for event in board.events()] == ["posted", "posted"]
+
+
+def test_a_line_torn_within_the_room_is_cut_off(folder: Folder) -> None:
+    """Whatever of its sectors reached the disk; the lines before it stay."""
+    folder.board.post(task("a"))
+    folder.board.close()
+    journal = folder.path / ".board" / "journal.jsonl"
+    content = journal.read_bytes()
+    line = content.splitlines(keepends=True)[-1] * 3
+    for written in (line[:512], b" " * 512 + line[512:], line[:512] + b"\0" * 512 + line[1024:]):
+        torn = written.replace(b"\n", b"x")
+        journal.write_bytes(content + torn + b" " * 4096)
+        with folder.open() as board:
+            assert [each.task_id for each in board.list_all()] == ["a"]
+            assert [event.kind for event in board.events()] == ["posted"]
+        assert journal.read_bytes() == content
+
+
+def test_a_disk_without_room_for_room_takes_lines(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.pwrite
+
+    def pwrite(fd: int, data: bytes, offset: int) -> int:
+        if len(data) >= 64 * 1024:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(fd, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    for n in range(3):
+        folder.board.post(task(f"t{n}"))
+    assert len(folder.board.list_all()) == 3
 
 
 # After a restart of the machine ------------------------------------------------------------------

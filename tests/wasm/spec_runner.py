@@ -2,9 +2,13 @@
 
     python tests/wasm/spec_runner.py --dir FOLDER --engine cpu [FILE…]
 
-FOLDER holds what `wast2json X.wast -o FOLDER/X.json` wrote. Prints for each file how many commands
-passed, failed, and were refused; a refused one is what the engine cannot express, and counts as
-neither. Ends with 0 only if none failed.
+FOLDER holds what `wast2json X.wast -o FOLDER/X.json` wrote, for each file of `test/core` and
+`test/core/simd` of the repository WebAssembly/spec. wabt 1.0.32 translates all 146 of them as they
+were in January 2023 (commit f54b5b81a364, before the indices of tables became optional).
+
+Prints for each file how many commands passed, failed, and were refused; a refused one is what the
+engine cannot express, and counts as neither. A module in text that must be malformed passes if it
+is rejected as text or, once it is translated, as invalid. Ends with 0 only if none failed.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class RosterMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def remove(self, data: st.DataObject) -> None:
         agent = data.draw(st.sampled_from(sorted(self.model)))
-        self.roster.remove(agent)
+        self.roster.remove(self.roster.slots_of([agent]))
         del self.model[agent]
         with pytest.raises(NotFoundError):
             self.roster.slot(agent)
@@ -69,7 +69,7 @@ TestRoster = RosterMachine.TestCase
 def test_a_slot_that_is_freed_is_taken_next() -> None:
     free = FreeSlots(4)
     assert free.take(3) == [0, 1, 2]
-    free.give_back(1)
+    free.give_back([1])
     assert free[0] == 1
     assert free.take(2) == [1, 3]
     assert len(free) == 0
@@ -79,8 +79,20 @@ def test_numbers_of_the_dead_take_no_room() -> None:
     roster = Roster(8)
     for _ in range(10_000):
         roster.add_one(0, [])
-        roster.remove(roster.next_agent_id - 1)
+        roster.remove(roster.slots_of([roster.next_agent_id - 1]))
     assert roster._slot_of.size < 1_000
+
+
+def test_agents_are_found_in_the_order_asked_for_each_once() -> None:
+    roster = Roster(8)
+    roster.add(6, 0, np.zeros((6, 0), dtype=np.uint64))
+    roster.remove(roster.slots_of([2]))
+    assert roster.slots_of([5, 0, 5, 3]).tolist() == [5, 0, 3]
+    assert roster.slots_of(range(3, 6)).tolist() == [3, 4, 5]
+    assert roster.slots_of([]).tolist() == []
+    for wrong in ([0, 2], [6], [-1], ["x"], [None], [2**70]):
+        with pytest.raises(NotFoundError, match="no agent"):
+            roster.slots_of(wrong)
 
 
 def test_agents_are_looked_at_by_number() -> None:

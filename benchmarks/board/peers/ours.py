@@ -93,7 +93,7 @@ class Fused(Ours):
 
 
 class _OnSqlite:
-    durability: ClassVar = "SQLite WAL, synchronous=FULL: each commit synced"
+    durability: ClassVar = "SQLite WAL: each commit synced before anybody is told of it"
 
     def __init__(self, place: str) -> None:
         self.url = str(Path(place) / "board.db")

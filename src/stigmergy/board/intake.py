@@ -20,8 +20,7 @@ from stigmergy.board.task import (
     Task,
     check_task_id,
     encode_json,
-    task_from_json,
-    task_to_json,
+    parsed_fields,
 )
 from stigmergy.errors import CorruptError, UsageError
 
@@ -221,12 +220,13 @@ def _checked(task: Task, intake: Intake) -> Task:
     """The task as the board may store it, or an error that names it."""
     check_task_id(task.task_id)
     for field in ("requires", "depends_on"):
-        check_names(getattr(task, field), what=f"{field} of task {task.task_id!r}")
+        if names := getattr(task, field):
+            check_names(names, what=f"{field} of task {task.task_id!r}")
     try:
-        checked = task_from_json(task_to_json(task), where="post")
+        told = parsed_fields(task, where="post")
     except CorruptError as error:
         raise UsageError(str(error)) from None
-    if any(getattr(checked, name) != value for name, value in _AS_NEW.items()):
+    if any(name in _AS_NEW and value != _AS_NEW[name] for name, value in told.items()):
         raise UsageError(
             f"task {task.task_id!r} is {task.status.value} or carries traces of work: "
             "a task is posted as new"
@@ -236,7 +236,8 @@ def _checked(task: Task, intake: Intake) -> Task:
     what = f"the payload of {name}"
     payload = encode_json(task.payload, what=what)
     # As JSON has it, tuples being lists: or the task would differ from itself once stored.
-    return replace(checked, payload=intake.fit(what, payload, intake.limits.payload_bytes))
+    told["payload"] = intake.fit(what, payload, intake.limits.payload_bytes)
+    return replace(task, **told)
 
 
 def _check_size(what: str, text: str, limit: int) -> None:

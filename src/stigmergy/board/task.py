@@ -12,7 +12,7 @@ import math
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Final, cast
 
@@ -28,10 +28,13 @@ __all__ = [
     "Task",
     "TaskStatus",
     "TaskType",
+    "check_fields",
     "check_task_id",
     "encode_json",
     "new_task_id",
+    "parsed_fields",
     "task_from_json",
+    "task_from_trusted_json",
     "task_to_json",
 ]
 
@@ -254,17 +257,78 @@ def task_from_json(data: object, *, where: str) -> Task:
         try:
             values[key] = _PARSERS[key](value)
         except ValueError as error:
-            raise CorruptError(
-                f"{where}: task {name}: field {key!r} is {_brief(value)}, expected {error}",
-                where=where,
-            ) from None
+            raise _misfit(where, name, key, value, error) from None
     task = Task(**values)
+    _check_lease_fields(task, where=where)
+    return task
+
+
+def check_fields(task: Task, *, like: Task | None, where: str) -> None:
+    """See that a task can be read back from its JSON form.
+
+    Args:
+        task: built by the program.
+        like: one of which that is known; what both have in common is not looked at again.
+        where: names the source in errors.
+
+    Raises:
+        CorruptError: it cannot.
+    """
+    for name, parse in _PARSERS.items():
+        value = getattr(task, name)
+        if like is not None and value == getattr(like, name):
+            continue
+        try:
+            parse(value)
+        except ValueError as error:
+            raise _misfit(where, _brief(task.task_id), name, value, error) from None
+    _check_lease_fields(task, where=where)
+
+
+def parsed_fields(task: Task, *, where: str) -> JsonObject:
+    """The fields of a task in which it differs from a new one, each as `task_from_json` has it.
+
+    Raises:
+        CorruptError: one cannot be read; the text names the task, the field and what was expected.
+    """
+    values: JsonObject = {}
+    for name, parse in _PARSERS.items():
+        value = getattr(task, name)
+        if value is _DEFAULTS.get(name, values):
+            continue
+        try:
+            values[name] = parse(value)
+        except ValueError as error:
+            raise _misfit(where, _brief(task.task_id), name, value, error) from None
+    return values
+
+
+def _misfit(where: str, task: str, name: str, value: object, error: ValueError) -> CorruptError:
+    return CorruptError(
+        f"{where}: task {task}: field {name!r} is {_brief(value)}, expected {error}", where=where
+    )
+
+
+def _check_lease_fields(task: Task, *, where: str) -> None:
     if task.status.is_leased and task.lease is None:
         raise CorruptError(
-            f"{where}: task {name} is {task.status.value} but has no claimed_by and lease_until",
+            f"{where}: task {_brief(task.task_id)} is {task.status.value} but has no claimed_by "
+            "and lease_until",
             where=where,
         )
-    return task
+
+
+def task_from_trusted_json(data: JsonObject) -> Task:
+    """As `task_from_json`, but unchecked: this program wrote it, and a checksum vouches for it.
+
+    Raises:
+        KeyError, TypeError, ValueError: another version of the program wrote it.
+    """
+    values = dict(data)
+    for name in ("requires", "depends_on", "waiting_on"):
+        values[name] = tuple(data[name])
+    values["status"] = TaskStatus(data["status"])
+    return Task(**values)
 
 
 def _brief(value: object) -> str:
@@ -383,3 +447,4 @@ _PARSERS: Final[Mapping[str, Callable[[object], Any]]] = {
     "error": _optional(_string),
 }
 _FIELDS: Final = tuple(f.name for f in fields(Task))
+_DEFAULTS: Final = {f.name: f.default for f in fields(Task) if f.default is not MISSING}

@@ -8,7 +8,7 @@ Counting, the same on every engine (it is wasmtime's fuel): every instruction co
 drop, block, loop, else, end, return and unreachable, which count 0. Entering a function counts 1; a
 function of the host is not entered. An instruction that fills, copies, initialises or grows a
 memory or a table counts the length besides (bytes, elements or pages), once it is done: not where
-it traps, nor where it fails to grow.
+it traps, nor where it fails to grow (but there too if the length is a constant of at most 128).
 
 An agent stops when its count has reached its target in one of three places: in a function just
 entered (which is counted already), at the head of a loop, and after an instruction that counted a
@@ -16,8 +16,9 @@ length, unless that length is a constant (an i32.const, or a local that can only
 most 128. At the same place it does not stop twice.
 
 The count of an agent that trapped is what it had reached when it last called a function, left one,
-came upon unreachable, or stopped: what it did after that, the entry of the function it was in
-included, is not known on the CPU, and not counted anywhere.
+came upon unreachable or upon an access whose offset alone lies beyond the most that its memory may
+have (by the module's limits and the settings'), or stopped: what it did after that, the entry of
+the function it was in included, is not known on the CPU, and not counted anywhere.
 
 NaNs that arithmetic gives are the canonical one.
 """

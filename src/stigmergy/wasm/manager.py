@@ -314,10 +314,9 @@ class SwarmManager:
             NotFoundError: One of them is not there (a KeyError); none was taken off.
         """
         slots = self._roster.slots_of(agent_ids)
-        numbers: list[int] = self._roster.agent_ids[slots].tolist()
+        numbers = self._roster.agent_ids[slots]
         self._seating.leave(slots)
-        for number in numbers:
-            self._roster.remove(number)
+        self._roster.remove(slots)
         self._journal.add("kill", agent_ids=numbers)
         if not len(self._roster):
             self._journal.forget(self._roster.next_agent_id, self._programs.has)

@@ -67,9 +67,9 @@ class FreeSlots(Sequence[int]):
         self._fresh += count - reused
         return slots
 
-    def give_back(self, slot: int) -> None:
-        """Free a slot that was taken."""
-        self._freed.append(slot)
+    def give_back(self, slots: Sequence[int]) -> None:
+        """Free slots that were taken."""
+        self._freed.extend(slots)
 
     @property
     def used(self) -> int:
@@ -160,18 +160,12 @@ class Roster:
         self.live += 1
         return slot
 
-    def remove(self, agent_id: int) -> int:
-        """Take an agent off. Returns its slot, which is free now.
-
-        Raises:
-            NotFoundError: There is no such agent.
-        """
-        slot = self.slot(agent_id)
-        self._slot_of[agent_id - self._first_id] = _FREE
-        self.agent_ids[slot] = _FREE
-        self.free_slots.give_back(slot)
-        self.live -= 1
-        return slot
+    def remove(self, slots: Slots) -> None:
+        """Take agents off; their slots are free now."""
+        self._slot_of[self.agent_ids[slots] - self._first_id] = _FREE
+        self.agent_ids[slots] = _FREE
+        self.free_slots.give_back(slots.tolist())
+        self.live -= len(slots)
 
     def slot(self, agent_id: int) -> int:
         """Return an agent's slot.
@@ -203,8 +197,18 @@ class Roster:
         Raises:
             NotFoundError: One of them is not there.
         """
-        found = dict.fromkeys(self.slot(agent_id) for agent_id in agent_ids)
-        return np.fromiter(found, dtype=np.int64, count=len(found))
+        try:
+            places = np.array(agent_ids, dtype=np.int64).reshape(-1) - self._first_id
+        except (TypeError, ValueError, OverflowError):
+            places = np.array([-1])
+        known = (places >= 0) & (places < self.next_agent_id - self._first_id)
+        slots = np.full(len(places), _FREE, dtype=np.int64)
+        slots[known] = self._slot_of[places[known]]
+        if (slots == _FREE).any():
+            for agent_id in agent_ids:
+                self.slot(agent_id)  # raises for the first that is not there
+        firsts = np.unique(slots, return_index=True)[1]
+        return slots if len(firsts) == len(slots) else slots[np.sort(firsts)]
 
     def _remember(self, next_id: int) -> None:
         """Make room for numbers below `next_id`, forgetting the oldest that are dead."""

@@ -164,8 +164,7 @@ class Seated:
         """End instances."""
         self.cohort.discard(places)
         self.owners[places] = -1
-        for place in places.tolist():
-            self._free.give_back(place)
+        self._free.give_back(places.tolist())
 
     def begin(self, places: Slots, entry: Entry, words: Words) -> None:
         """Give agents their call: arguments become parameters, or go to globals."""

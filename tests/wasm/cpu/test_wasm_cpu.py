@@ -17,6 +17,7 @@ from stigmergy.wasm.cpu import cohort as cohort_module
 from stigmergy.wasm.cpu.agent import Agent
 from stigmergy.wasm.cpu.engine import CpuEngine
 from stigmergy.wasm.cpu.hosting import Hosting
+from stigmergy.wasm.cpu.program import Program
 from stigmergy.wasm.engine import CohortSettings, Status, Trap, TrapKind
 from stigmergy.wasm.hostcalls import HostCall, Imports
 from stigmergy.wasm.module.model import Limits, MemoryType, TableType
@@ -303,6 +304,21 @@ def test_an_agent_for_whose_stack_there_is_no_room_is_an_error_not_the_end(
                 agents.run()
         agents.begin("unreachable")
         assert agents.run() == [Status.TRAPPED] * 2
+
+
+def test_an_instance_that_could_not_be_made_is_made_later(
+    engine: CpuEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with crew(engine, _TRAPS, size=2) as agents:
+        with monkeypatch.context() as patch:
+            patch.setattr(Program, "instantiate", lambda *_: binding.error_new("no room"))
+            with pytest.raises(StigmergyError, match="no room"):
+                agents.cohort.memory_sizes(agents.slots())
+            agents.begin("fill")
+            with pytest.raises(StigmergyError, match="no room"):
+                agents.run()
+        assert agents.run() == [Status.TRAPPED] * 2
+        assert agents.counts() == [4] * 2
 
 
 @pytest.mark.parametrize(

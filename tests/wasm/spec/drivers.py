@@ -7,12 +7,13 @@ from typing import Protocol
 
 import numpy as np
 
-from stigmergy.errors import UnsupportedError
+from stigmergy.errors import StigmergyError, UnsupportedError
 from stigmergy.wasm.cpu.linked import LinkedInstance, LinkedStore, TrappedError, Value
 from stigmergy.wasm.cpu.runtime import Runtime
 from stigmergy.wasm.engine import Cohort, CohortSettings, Engine, FloatMode, Status
 from stigmergy.wasm.hostcalls import HostCall, Imports
 from stigmergy.wasm.module.model import (
+    PAGE_BYTES,
     FunctionType,
     GlobalType,
     Limits,
@@ -21,6 +22,7 @@ from stigmergy.wasm.module.model import (
     TableType,
     ValueType,
 )
+from stigmergy.wasm.module.patching import uses_memory_size
 from stigmergy.wasm.module.reading import read_module
 
 _SPECTEST = """(module
@@ -40,6 +42,8 @@ _SPECTEST = """(module
 """
 """The module that the suite's host offers."""
 _MOST_MEMORY = 1 << 32
+_MOST_GROWTH = 900
+"""Pages: what the suite's modules grow by where they succeed."""
 _MOST_ELEMENTS = 10_000_000
 _MOST_INSTRUCTIONS = 4_000_000_000
 
@@ -150,11 +154,12 @@ class AgentDriver:
             self._missed.extend((self._registered[name], why) for name in others)
             message = f"it imports from another instance, {min(others)}"
             raise RefusedError(message)
+        imports = self._imports(module)
         settings = CohortSettings(
             memory_bytes=self._memory_bytes(module),
             table_elements=_MOST_ELEMENTS,
             floats=self._floats,
-            imports=self._imports(module),
+            imports=imports,
         )
         try:
             cohort = self._engine.cohort(module, settings)
@@ -222,7 +227,9 @@ class AgentDriver:
         trap = cohort.traps(_SLOT)[0]
         if trap is not None:
             raise TrappedError(trap)
-        assert status == Status.FINISHED or most == 1, f"it is {Status(status).name.lower()}"
+        if status != Status.FINISHED and most == _MOST_INSTRUCTIONS:
+            message = f"after {most} instructions it is {Status(status).name.lower()}"
+            raise StigmergyError(message)
 
     def _refuse_what_missed(self, cohort: Cohort) -> None:
         for one, why in self._missed:
@@ -258,12 +265,19 @@ class AgentDriver:
         if self._engine.name == "cpu":
             return _MOST_MEMORY
         # On a GPU all that may be used is there from the start.
-        most = 64
-        for memory in module.all_memories:
-            limit = memory.limits.maximum
-            wanted = memory.limits.minimum + 8 if limit is None else limit
-            most = max(most, min(wanted, memory.limits.minimum + 1_024) * 65_536)
-        return most
+        declared = [
+            _offer(self._host, one.name) if one.module == "spectest" else one.type
+            for one in module.imports
+            if isinstance(one.type, MemoryType)
+        ]
+        for memory in (*declared, *module.memories):
+            assert isinstance(memory, MemoryType)
+            most = memory.limits.minimum
+            if _may_grow(module):
+                most += _MOST_GROWTH
+            maximum = memory.limits.maximum
+            return PAGE_BYTES * (most if maximum is None else min(most, maximum))
+        return 0
 
 
 _SLOT = np.zeros(1, dtype=np.int64)
@@ -273,6 +287,13 @@ _GLOBAL_BITS: dict[ValueType, int] = {
     "f32": int(np.float32(666.6).view(np.uint32)),
     "f64": int(np.float64(666.6).view(np.uint64)),
 }
+
+
+def _may_grow(module: Module) -> bool:
+    try:
+        return uses_memory_size(module)
+    except UnsupportedError:
+        return True
 
 
 def _cohort(instance: object) -> Cohort:

@@ -30,7 +30,7 @@ from stigmergy.board.stores.memory import detached
 from stigmergy.board.stores.progress import Progress, ProgressFile, boot_id
 from stigmergy.board.stores.taskfiles import Edited, Finding, TaskFiles
 from stigmergy.board.stores.watching import FileWatch
-from stigmergy.board.task import Event, Task, TaskStatus, task_from_json, task_to_json
+from stigmergy.board.task import Event, Task, TaskStatus, check_fields
 from stigmergy.errors import CorruptError, TransientError, UsageError
 
 __all__ = ["FilesStore"]
@@ -147,10 +147,18 @@ class FilesStore:
         if os.getpid() != self._pid:
             return
         with self._mutex:
+            if not self._closed:
+                self._tidy_journal()
             self._closed = True
             self._watch.close()
             self._journal.close()
             self._note.close()
+
+    def _tidy_journal(self) -> None:
+        """Leave plain lines to whoever looks at a board at rest; not worth waiting for anybody."""
+        with suppress(OSError, TransientError), self._lock.held_if_free() as is_held:
+            if is_held:
+                self._journal.trim()
 
     def _check_usable(self) -> None:
         if os.getpid() != self._pid:
@@ -211,7 +219,7 @@ class FilesStore:
             try:
                 record = tx.record(self._journal.next_seq)
                 for task in record.tasks:  # a journal that cannot be read back would be the end
-                    task_from_json(task_to_json(task), where="put")
+                    check_fields(task, like=tx.before(task.task_id), where="put")
                 self._journal.append(record)
             except OSError as error:
                 self._undo(tx)

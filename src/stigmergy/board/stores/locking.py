@@ -23,7 +23,7 @@ class BoardLock:
     """An exclusive lock on a file, which is made if it is not there. Not reentrant."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
 
     @contextmanager
     def held(self, *, timeout_s: float | None = None) -> Generator[int]:
@@ -31,6 +31,20 @@ class BoardLock:
         fd = self.acquire(timeout_s=timeout_s)
         try:
             yield fd
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def held_if_free(self) -> Generator[bool]:
+        """Hold it if nobody else does; whether it is held."""
+        fd = self._opened()
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
         finally:
             os.close(fd)
 
@@ -46,20 +60,27 @@ class BoardLock:
         Raises:
             TransientError: another holder kept it beyond the time-out.
         """
-        try:
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise TransientError(f"the board cannot be locked: {error}; try again") from error
+        fd = self._opened()
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if timeout_s is not None:
-                return _Waiter(fd).result(timeout_s, self._path)
+                return _Waiter(fd).result(timeout_s, self.path)
             return _wait(fd)
         except BaseException:
             os.close(fd)
             raise
         return fd
+
+    def _opened(self) -> int:
+        try:
+            return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise TransientError(f"the board cannot be locked: {error}; try again") from error
+
+    def let_go(self, fd: int) -> None:
+        """Let the next one have it, while the file stays open for its content."""
+        fcntl.flock(fd, fcntl.LOCK_UN)
 
 
 def _wait(fd: int) -> int:

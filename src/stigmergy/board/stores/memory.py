@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from stigmergy.board.store import Clock, Match, Query, Rule
 from stigmergy.board.stores.index import TaskIndex
-from stigmergy.board.task import Event, Json, Task, TaskStatus, encode_json
+from stigmergy.board.task import Event, Task, TaskStatus, encode_json
 from stigmergy.errors import UsageError
 
 __all__ = ["MemoryStore", "MemoryTransaction", "detached", "grows"]
@@ -259,6 +259,10 @@ class MemoryTransaction:
         """Some rule was put or dropped."""
         return self._rules_before is not None
 
+    def before(self, task_id: str) -> Task | None:
+        """The task as this transaction found it, if that put another in its place."""
+        return self._before.get(task_id)
+
     @property
     def written(self) -> list[Task]:
         """The tasks that this transaction put, as they stand."""
@@ -295,10 +299,9 @@ def _seq(event: Event) -> int:
 
 def detached(task: Task) -> Task:
     """The task with JSON values of its own, so no caller changes another's."""
-    if not task.payload and not task.result and not task.progress:
-        return task
-    what = f"task {task.task_id!r}"
-    payload: Json = json.loads(encode_json(task.payload, what=f"the payload of {what}"))
-    result: Json = json.loads(encode_json(task.result, what=f"the result of {what}"))
-    progress: Json = json.loads(encode_json(task.progress, what=f"the progress of {what}"))
-    return replace(task, payload=payload, result=result, progress=progress)
+    own = {
+        name: json.loads(encode_json(value, what=f"the {name} of task {task.task_id!r}"))
+        for name in ("payload", "result", "progress")
+        if (value := getattr(task, name))
+    }
+    return replace(task, **own) if own else task

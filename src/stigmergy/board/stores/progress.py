@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -42,13 +42,20 @@ class ProgressFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._last: tuple[bytes, Progress] | None = None
+        """What was read or written last, so that it is not parsed again."""
 
     def read(self) -> Progress | None:
         """The note, or None where there is none that can be understood."""
+        content = os.pread(self._fd, _BYTES, 0)
+        if self._last is not None and content == self._last[0]:
+            return self._last[1]
         try:
-            return Progress(**json.loads(os.pread(self._fd, _BYTES, 0)))
+            progress = Progress(**json.loads(content))
         except (ValueError, TypeError):
             return None
+        self._last = content, progress
+        return progress
 
     def write(self, progress: Progress) -> None:
         """Replace the note.
@@ -56,8 +63,10 @@ class ProgressFile:
         Raises:
             OSError: the disk is full (the first time) or broken.
         """
-        text = json.dumps(asdict(progress)).ljust(_BYTES - 1) + "\n"
-        os.pwrite(self._fd, text.encode(), 0)
+        body = {name: getattr(progress, name) for name in Progress.__slots__}
+        content = json.dumps(body).ljust(_BYTES - 1).encode() + b"\n"
+        os.pwrite(self._fd, content, 0)
+        self._last = content, progress
 
     def close(self) -> None:
         """Close the file. Idempotent."""

@@ -27,6 +27,9 @@ _TICK_S: Final = 0.02
 _GRACE_S: Final = 0.5
 """So long may somebody take to write a file before half of it is held against it."""
 _MAX_BYTES: Final = 32 * 1024**2
+_YOUNG: Final = 64
+_YOUNG_BYTES: Final = 16 * 1024
+"""So many files of that size are remembered as written, until their stat can be trusted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +69,10 @@ class TaskFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._prefix = f"{folder}/"
-        self._known: dict[str, tuple[_Stat, bool]] = {}
-        """Files seen to be as the journal has them: their stat, and whether it proves that."""
+        self._known: dict[str, _Stat] = {}
+        """Files seen to be as the journal has them, by a stat that proves it."""
+        self._young: dict[str, tuple[Task, bytes]] = {}
+        """What this process wrote so lately that no stat proves it; a few small ones."""
 
     def write(self, task: Task) -> None:
         """Write a task's file in place, unsynced: the journal is what a crash is survived with.
@@ -75,7 +80,7 @@ class TaskFiles:
         Raises:
             OSError: the disk is full, or something that is no regular file stands there.
         """
-        content = _pretty(task).encode()
+        content = f"{_pretty(task_to_json(task))}\n".encode()
         # Not truncated first and not renamed into place: both make ext4 write data out at once.
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         fd = os.open(self._path(task.task_id), flags, 0o644)
@@ -86,7 +91,7 @@ class TaskFiles:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), task.task_id)
             if os.fstat(fd).st_size > len(content):
                 os.ftruncate(fd, len(content))
-            self._known[task.task_id] = (_key(os.fstat(fd)), False)
+            self._remember(task, content)
         finally:
             os.close(fd)
 
@@ -97,7 +102,7 @@ class TaskFiles:
             OSError: it cannot be removed.
         """
         self._path(name).unlink(missing_ok=True)
-        self._known.pop(name, None)
+        self._forget(name)
 
     def set_aside(self, file_name: str, to: Path) -> None:
         """Move whatever stands under that name. Idempotent.
@@ -109,14 +114,14 @@ class TaskFiles:
         if os.path.lexists(path) and not os.path.lexists(to):
             to.parent.mkdir(exist_ok=True)
             path.rename(to)
-        self._known.pop(path.stem, None)
+        self._forget(path.stem)
 
     def look(self, name: str, task: Task | None) -> Finding | None:
         """What is other than the journal has it; None where all is as it should be."""
         try:
             found = os.lstat(f"{self._prefix}{name}.json")  # pathlib takes five times as long
         except (FileNotFoundError, NotADirectoryError):
-            self._known.pop(name, None)
+            self._forget(name)
             return None if task is None else Missing(name)
         return self._compare(name, task, found)
 
@@ -137,12 +142,11 @@ class TaskFiles:
                     yield finding
         for name in tasks:
             if name not in present and name not in but:
-                self._known.pop(name, None)
+                self._forget(name)
                 yield Missing(name)
 
     def _compare(self, name: str, task: Task | None, found: os.stat_result) -> Finding | None:
-        known = self._known.get(name)
-        if task is not None and known == (_key(found), True):
+        if task is not None and self._known.get(name) == _key(found):
             return None
         if not stat.S_ISREG(found.st_mode):
             return Broken(name, "it is not a regular file")
@@ -150,52 +154,69 @@ class TaskFiles:
         is_fresh = 0 <= age_s < _GRACE_S
         try:
             check_task_id(name)
-            data = _read(self._path(name))
+            content = _read(self._path(name))
+            is_ours = task is not None and self._is_young(task, content)
+            data = None if is_ours else _parse(content)
         except FileNotFoundError:  # removed while we look
             return None
         except (UsageError, OSError, ValueError, RecursionError) as error:
             return None if is_fresh else Broken(name, str(error))
-        if task is not None and data == task_to_json(task):
-            self._known[name] = (_key(found), not 0 <= age_s < _TICK_S)
+        if is_ours or (task is not None and data == task_to_json(task)):
+            if not 0 <= age_s < _TICK_S:
+                self._known[name] = _key(found)
+                self._young.pop(name, None)
             return None
         return Edited(name, data, is_fresh)
+
+    def _remember(self, task: Task, content: bytes) -> None:
+        self._forget(task.task_id)
+        if len(content) > _YOUNG_BYTES:
+            return
+        if len(self._young) >= _YOUNG:
+            self._young.clear()
+        self._young[task.task_id] = task, content
+
+    def _is_young(self, task: Task, content: bytes) -> bool:
+        known = self._young.get(task.task_id)
+        return known is not None and known[0] is task and known[1] == content
+
+    def _forget(self, name: str) -> None:
+        self._known.pop(name, None)
+        self._young.pop(name, None)
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.json"
 
 
-def _pretty(task: Task) -> str:
-    """As `json.dumps(task_to_json(task), indent=2)`, in half the time: that encoder is Python's."""
-    fields = (f"  {_json(name)}: {_indented(value)}" for name, value in task_to_json(task).items())
-    return "{\n" + ",\n".join(fields) + "\n}\n"
-
-
-def _indented(value: Json) -> str:
-    if not value or not isinstance(value, dict | list):
-        return _json(value)
-    text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
-    return text.replace("\n", "\n  ")
-
-
-_json: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+_pretty: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, indent=2).encode
 
 
 def _key(found: os.stat_result) -> _Stat:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _read(path: Path) -> Json:
-    """The file as JSON.
+def _read(path: Path) -> bytes:
+    """The file's content.
 
     Raises:
-        OSError, ValueError, RecursionError: it cannot be read as such.
+        OSError, ValueError: it cannot be read, or is too large.
     """
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(fd, "rb") as file:
+    try:
         size = os.fstat(fd).st_size
         if size > _MAX_BYTES:
             raise ValueError(f"it has more than {_MAX_BYTES:,} bytes")
-        content = file.read(size)  # not the limit: that much would be allocated for each file
+        return os.pread(fd, size, 0)  # not the limit: that much would be allocated for each file
+    finally:
+        os.close(fd)
+
+
+def _parse(content: bytes) -> Json:
+    """The content as JSON.
+
+    Raises:
+        ValueError, RecursionError: it is none.
+    """
     return json.loads(content.decode(), parse_constant=_refuse)
 
 

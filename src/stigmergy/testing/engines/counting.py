@@ -6,6 +6,7 @@ import pytest
 
 from stigmergy.testing.engines.values import crew
 from stigmergy.wasm.engine import Engine, Status, TrapKind
+from stigmergy.wasm.module.model import PAGE_BYTES
 
 __all__ = ["CountingRules"]
 
@@ -73,6 +74,33 @@ _BULK = """
 """
 """Operations on a piece of memory or of a table."""
 
+_STOPS = """
+(module
+  (memory 1 4)
+  (table 9 20 funcref)
+  (func (export "memory.fill") (param $n i32) (result i32)
+    (memory.fill (i32.const 0) (i32.const 0) (local.get $n))
+    (i32.store8 (i32.const 200) (i32.const 1))
+    (i32.const 7))
+  (func (export "table.fill") (param $n i32) (result i32)
+    (table.fill (i32.const 0) (ref.null func) (local.get $n))
+    (i32.store8 (i32.const 200) (i32.const 1))
+    (i32.const 7))
+  (func (export "memory.grow") (param $n i32) (result i32)
+    (drop (i32.const 0)) (drop (memory.grow (local.get $n)))
+    (i32.store8 (i32.const 200) (i32.const 1))
+    (i32.const 7))
+  (func (export "constant") (param $n i32) (result i32)
+    (memory.fill (i32.const 0) (i32.const 0) (i32.const 128))
+    (i32.store8 (i32.const 200) (i32.const 1))
+    (i32.const 7))
+  (func (export "long_constant") (param $n i32) (result i32)
+    (memory.fill (i32.const 0) (i32.const 0) (i32.const 129))
+    (i32.store8 (i32.const 200) (i32.const 1))
+    (i32.const 7)))
+"""
+"""Each counts 1 for its entry, 3 or 4 up to the operation, its length, and 4 more."""
+
 _LOOPS = """
 (module
   (memory 1)
@@ -120,16 +148,24 @@ _TRAPS = """
   (import "stigmergy" "agent_id" (func $agent_id (result i32)))
   (func $three (result i32) (i32.const 3))
   (func $fault (param i32) (result i32) (i32.div_u (local.get 0) (i32.const 0)))
+  (func (export "after_long") (result i32) (local $n i32)
+    (local.set $n (i32.const 30000))
+    (loop $l
+      (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+    (i32.div_u (i32.const 1) (i32.const 0)))
   (func (export "at_once") (result i32) (i32.div_u (i32.const 1) (i32.const 0)))
   (func (export "after_a_call") (result i32) (i32.div_u (call $three) (i32.const 0)))
   (func (export "after_the_host") (result i32) (i32.div_u (call $agent_id) (i32.const 0)))
+  (func (export "unreachable") (result i32) (drop (i32.const 1)) unreachable)
   (func (export "within_a_call") (result i32) (call $fault (i32.add (i32.const 1) (i32.const 2)))))
 """
 
 _COUNTED_AT_TRAP = {
+    "after_long": 0,  # however an engine divides what it runs: only a target makes a stop
     "at_once": 0,  # nothing was entered, called or left before, but this function
     "after_a_call": 4,  # its entry and the call; the callee's entry and constant
     "after_the_host": 2,
+    "unreachable": 2,  # which tells what was counted, unlike other traps
     "within_a_call": 5,  # the caller's entry, two constants, an addition, the call
 }
 
@@ -152,6 +188,46 @@ class CountingRules:
             for name in agents.module.exported_functions:
                 agents.call(name, [0, 1, 7])
                 assert agents.counts() == [5, 6, 12], name
+
+    def test_an_agent_may_stop_after_each_operation_on_many(self, engine: Engine) -> None:
+        """Also after one on none."""
+        with crew(engine, _BULK, size=3) as agents:
+            for name in agents.module.exported_functions:
+                agents.begin(name, [0, 1, 7])
+                assert agents.run(2) == [Status.READY] * 3, name
+                assert agents.counts() == [5, 6, 12], name
+                assert agents.run() == [Status.FINISHED] * 3, name
+                assert agents.counts() == [5, 6, 12], name
+
+    def test_an_agent_stops_after_an_operation_on_many(self, engine: Engine) -> None:
+        """Where its target lies within what that counted; not after a short one of fixed length."""
+        with crew(engine, _STOPS, size=2, memory_bytes=2 * PAGE_BYTES) as agents:
+            for name, lengths, counted in (
+                ("memory.fill", (2, 3), (7, 8)),
+                ("table.fill", (2, 3), (7, 8)),
+                ("memory.grow", (1, 0), (5, 4)),
+                ("long_constant", (0, 0), (134, 134)),
+            ):
+                agents.create()
+                agents.begin(name, lengths)
+                assert agents.run(counted) == [Status.READY] * 2, name
+                assert agents.counts() == list(counted), name
+                assert agents.memory(200, 1) == [b"\0"] * 2
+                assert agents.run(counted) == [Status.READY] * 2
+                assert agents.run() == [Status.FINISHED] * 2
+                assert agents.results(name) == [(7,)] * 2
+                assert agents.counts() == [count + 4 for count in counted], name
+            agents.create()
+            agents.begin("constant", 0)
+            assert agents.run(10) == [Status.FINISHED] * 2
+            assert agents.counts() == [1 + 4 + 128 + 4] * 2
+
+    def test_an_operation_that_failed_counts_as_one_instruction(self, engine: Engine) -> None:
+        """A memory that could not grow by so much."""
+        with crew(engine, _STOPS, size=2, memory_bytes=2 * PAGE_BYTES) as agents:
+            agents.call("memory.grow", [2, -1])
+            assert agents.counts() == [8] * 2
+            assert agents.cohort.memory_sizes(agents.slots()).tolist() == [PAGE_BYTES] * 2
 
     def test_the_count_begins_anew_with_each_call(self, engine: Engine) -> None:
         """At 0, before anything runs."""
@@ -252,5 +328,14 @@ class CountingRules:
                 agents.begin(name, slots=agents.slots(slot))
             assert agents.run() == [Status.TRAPPED] * len(names)
             kinds = {trap.kind for trap in agents.traps() if trap}
-            assert kinds == {TrapKind.INTEGER_DIVISION_BY_ZERO}
+            assert kinds == {TrapKind.INTEGER_DIVISION_BY_ZERO, TrapKind.UNREACHABLE}
             assert dict(zip(names, agents.counts(), strict=True)) == _COUNTED_AT_TRAP
+
+    def test_a_stop_at_a_target_settles_what_counts_at_a_trap(self, engine: Engine) -> None:
+        """For what was done up to it is known."""
+        with crew(engine, _TRAPS) as agents:
+            agents.begin("after_long")
+            assert agents.run([0, 1, 5_000, 60_000]) == [Status.READY] * 4
+            counts = agents.counts()
+            assert agents.run() == [Status.TRAPPED] * 4
+            assert agents.counts() == counts

@@ -60,9 +60,9 @@ def tune(*, journal_bytes: int, log_pages: int) -> None:
         StigmergyError: the stores do it in another way by now, so this proves nothing.
     """
     from stigmergy.board.stores import files
-    from stigmergy.board.stores.sqlite import store as sqlite
+    from stigmergy.board.stores.sqlite import log
 
-    settings = ((files, "_JOURNAL_BYTES", journal_bytes), (sqlite, "_CHECKPOINT_PAGES", log_pages))
+    settings = ((files, "_JOURNAL_BYTES", journal_bytes), (log, "_CHECKPOINT_PAGES", log_pages))
     for module, name, value in settings:
         if not hasattr(module, name):
             raise StigmergyError(f"{module.__name__} has no {name} any more")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import zlib
 from contextlib import closing
@@ -62,9 +61,9 @@ def _make_newer(setting: Setting) -> None:
             db.execute(_DROP_FUNCTIONS)  # their names are of a version
     else:
         with _journal(setting).open("rb+") as file:
-            line = file.read().splitlines(keepends=True)[-1]
-            file.seek(0, os.SEEK_END)
-            file.write(_with_another_field(line))
+            lines = file.read().rstrip(b" ")  # room for more follows them
+            file.seek(len(lines))
+            file.write(_with_another_field(lines.splitlines(keepends=True)[-1]))
 
 
 def _journal(setting: Setting) -> Path:

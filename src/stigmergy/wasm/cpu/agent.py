@@ -20,7 +20,6 @@ __all__ = ["Agent"]
 _FULL = (1 << 64) - 1
 """The fuel of a store, more than can be used. What is missing of it since a call began counts."""
 _NO_ARGUMENTS = np.zeros((1, 0), dtype=np.uint64)
-_ignored = Cell()
 
 _READY = int(Status.READY)
 _WAITING = int(Status.WAITING)
@@ -175,20 +174,21 @@ class Agent:
     def _open(self) -> Pointer:
         """Make the instance. A segment that does not fit is a trap, which the first call meets."""
         program = self.program
-        self._store = binding.store_new(program.runtime.address, self.slot + 1, None)
-        self._context = context = binding.store_context(self._store)
+        store = binding.store_new(program.runtime.address, self.slot + 1, None)
+        context = binding.store_context(store)
         binding.set_fuel(context, _FULL)
-        instance = Cell(2)
-        trap = Cell(2)
-        error = program.instantiate(context, instance.address, trap.address)
+        instance, cell = Cell(2), Cell(2)
+        error = program.instantiate(context, instance.address, cell.address)
         if error:
+            binding.store_delete(store)
             raise take_failure(error)
-        if trap[0]:
-            self._unfit = Trap(take_trap(trap[0], 0).kind)
+        if cell[0]:
+            self._unfit = Trap(take_trap(cell[0], 0).kind)
         else:
             self._instance = instance
-        binding.get_fuel(context, trap.address)
-        self._fuel = trap[0]
+        binding.get_fuel(context, cell.address)
+        self._fuel = cell[0]
+        self._store, self._context = store, context
         return context
 
     def _call_first(self) -> None:

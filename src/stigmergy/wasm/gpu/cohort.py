@@ -206,6 +206,7 @@ class GpuCohort:
             header = np.zeros((2, n), dtype=np.uint32)
             self._write_header(part, Header.STATUS, Status.READY)
             write_words(self._device, part, Header.COUNT_LOW, header)
+            write_words(self._device, part, Header.SETTLED_LOW, header)
             self._write_header(part, Header.STACK_WORDS, words)
             if words:
                 rows = np.ascontiguousarray(frames[part.positions].T)

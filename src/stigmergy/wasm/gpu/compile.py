@@ -133,7 +133,8 @@ class CompiledModule:
             stack=at,
             stack_words=stack_words,
             words=at + stack_words,
-            memory_words=-(-most // 4),
+            # A memory of no bytes is bound too where a shader names it.
+            memory_words=max(1, -(-most // 4)) if module.all_memories else 0,
             output_words=-(-settings.output_bytes // 4),
             mailbox_messages=settings.mailbox_messages,
             message_words=2 + -(-settings.message_bytes // 4),

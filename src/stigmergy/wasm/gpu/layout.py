@@ -56,8 +56,9 @@ class Header(IntEnum):
     """How many random values were drawn (32 bits)."""
     STACK_WORDS = 11
     """How much of the call stack is used; the frame on top is the one that goes on."""
-    RESERVED_12 = 12
-    RESERVED_13 = 13
+    SETTLED_LOW = 12
+    """The count, 64 bits, that the agent would have if it trapped now; 0 when a call begins."""
+    SETTLED_HIGH = 13
     RESERVED_14 = 14
     RESERVED_15 = 15
 

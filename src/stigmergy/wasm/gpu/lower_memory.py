@@ -10,11 +10,13 @@ from stigmergy.wasm.gpu.lowered import Fail
 from stigmergy.wasm.gpu.surroundings import Surroundings
 from stigmergy.wasm.gpu.tree import Operation
 from stigmergy.wasm.gpu.writer import Writer
+from stigmergy.wasm.module.model import PAGE_BYTES
 
 __all__ = ["lower_memory", "range_fault"]
 
 _FAULT = TrapKind.MEMORY_OUT_OF_BOUNDS
 _MOST = 0xFFFFFFFF
+_MOST_PAGES = 65_536
 
 
 def lower_memory(writer: Writer, around: Surroundings, operation: Operation) -> None:
@@ -49,14 +51,23 @@ def _size(around: Surroundings) -> str:
     return "memory_bytes" if around.memory_grows else f"{around.memory_bytes}u"
 
 
+def _largest(around: Surroundings) -> int:
+    """Return the most bytes that the CPU engine declares the memory with."""
+    limits, allowed = around.module.all_memories[0].limits, around.settings.memory_bytes
+    if limits.minimum * PAGE_BYTES > allowed:
+        return allowed
+    pages = min(allowed // PAGE_BYTES, _MOST_PAGES)
+    return PAGE_BYTES * (pages if limits.maximum is None else min(limits.maximum, pages))
+
+
 def _address(writer: Writer, around: Surroundings, operation: Operation, width: int) -> str | None:
     """Take an address, check it, and return it with the offset added; None if it always traps."""
     offset = operation.instruction.argument(1)
     address = writer.pop_named()
     needed, trap_offset = offset + width, operation.instruction.offset
     most = around.settings.memory_bytes if around.memory_grows else around.memory_bytes
-    if needed > most:
-        if needed > _MOST + 1:  # known beforehand, so wasmtime counts up to here
+    if needed > min(most, largest := _largest(around)):
+        if needed > largest:  # known beforehand, so wasmtime counts up to here
             writer.save_count()
         writer.out.append(Fail(_FAULT, trap_offset))
         return None

@@ -80,21 +80,21 @@ class Mailboxes:
     def write(self, part: Part, box: Box, boxes: U32) -> None:
         """Replace boxes of the part's agents: shape (slots, box_words), in the order of slots."""
         start = self._start(box)
-        if len(part.local) <= _FEW:
+        pieces = self._pieces(part)
+        if len(part.local) <= _FEW or 4 * len(pieces) > len(part.local):
             for at, content in zip(part.local.tolist(), boxes, strict=True):
                 used = 1 + int(content[0]) * self._message_words
                 offset = (at * self._mail_words + start) * 4
                 self._device.write(part.window.mail, offset, content[:used])
             return
-        pieces = self._pieces(part)
+        # the other box of each lies between, and stays
         regions = [self._mail(part.window, *piece) for piece in pieces]
-        for (first, end), region, content in zip(
-            pieces, regions, self._device.read(regions), strict=True
-        ):
-            low, high = np.searchsorted(part.local, (first, end))
+        at = 0
+        for region, content in zip(regions, self._device.read(regions), strict=True):
             mail = content.reshape(-1, self._mail_words).copy()
-            mail[part.local[low:high] - first, start : start + self._box_words] = boxes[low:high]
+            mail[:, start : start + self._box_words] = boxes[at : at + len(mail)]
             self._device.write(region.buffer, region.offset, mail)
+            at += len(mail)
 
     def boxes_of(self, mail: Mail, slots: Slots) -> U32:
         """Return the boxes that hold these messages, for ascending slots."""

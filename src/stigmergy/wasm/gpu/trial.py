@@ -6,6 +6,7 @@ the one that tries: the shader comes on its standard input.
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -22,8 +23,11 @@ __all__ = ["TrialPolicy", "Trials", "is_risky"]
 TrialPolicy = Literal["auto", "always", "never"]
 """auto: only shaders that are large, deep, or use more than WGSL's core."""
 
-_LARGE_CHARACTERS = 200_000
-_DEEP = 100
+_LARGE_CHARACTERS = 100_000
+_DEEP = 40
+_MANY_BRANCHES = 40
+"""In one function: Mesa nests what follows each of them, and at 80 levels llvmpipe crashes."""
+_BRANCH = re.compile(r"\b(?:case|break|continue|return)\b")
 _BEYOND_CORE = re.compile(r"^\s*(?:enable|requires)\b|\b(?:[iu]64|f64|f16)\b", re.MULTILINE)
 _TRIAL_S = 120.0
 
@@ -59,6 +63,7 @@ def is_risky(wgsl: str) -> bool:
     return (
         len(wgsl) > _LARGE_CHARACTERS
         or _depth(wgsl) > _DEEP
+        or any(len(_BRANCH.findall(one)) > _MANY_BRANCHES for one in re.split(r"\bfn\b", wgsl))
         or _BEYOND_CORE.search(wgsl) is not None
     )
 
@@ -85,6 +90,8 @@ def _try(wgsl: str, kinds: Mapping[int, BufferKind]) -> str:
     if done.returncode == 0:
         return GOOD
     last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    if done.returncode < 0:
+        return f"the process that tried died of {signal.Signals(-done.returncode).name} ({last})"
     return f"the process that tried ended with {done.returncode} ({last})"
 
 

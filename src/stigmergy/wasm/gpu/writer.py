@@ -60,11 +60,12 @@ class Writer:
         """Count a length for what was just done; an agent can stop behind it.
 
         `brief`: it is too short to stop for, as `is_brief` says. `may_fail`: what was done gave
-        the operand on top, and is not counted where that is -1.
+        the operand on top, and is not counted where that is -1; a brief length always is, for
+        wasmtime counts it beforehand.
         """
         self.flush_count()
-        done = f"{self.stack[-1].text} != 0xffffffffu" if may_fail else ""
-        added = f"select(0u, {length.text}, {done})" if may_fail else length.text
+        done = f"{self.stack[-1].text} != 0xffffffffu" if may_fail and not brief else ""
+        added = f"select(0u, {length.text}, {done})" if done else length.text
         self.line(f"fuel += {added};")
         if not brief:
             self.spill()

@@ -46,8 +46,12 @@ DECLARE
   xid bigint;
   expected integer := coalesce(array_length(p_names, 1), 0);
   counted integer;
-  wakes boolean := false;
+  is_ruled boolean;
+  is_due boolean;
+  wakes boolean;
   chosen integer[];
+  head bigint;
+  one {s}.tasks;
 BEGIN
   PERFORM pg_advisory_xact_lock_shared({lock});
   now_s := coalesce(p_now, extract(epoch FROM clock_timestamp()));
@@ -59,17 +63,36 @@ BEGIN
       RETURN;
     END IF;
   END IF;
-  IF p_limit > 0 AND (
+  -- One statement, for each costs as much to begin as what it looks up.
+  SELECT
     EXISTS (SELECT 1 FROM {s}.rules WHERE gates OR due_at <= now_s)
-    OR (SELECT min(lease_until) FROM {s}.tasks WHERE lease_until IS NOT NULL) <= now_s
-  ) THEN
+      OR (SELECT min(lease_until) FROM {s}.tasks WHERE lease_until IS NOT NULL) <= now_s,
+    (SELECT min(not_before) FROM {s}.tasks WHERE status = 'pending' AND NOT ready AND NOT blocked)
+      <= now_s,
+    EXISTS (SELECT 1 FROM {s}.waits WHERE needs = ANY (p_names))
+  INTO is_ruled, is_due, wakes;
+  IF p_limit > 0 AND is_ruled THEN
     RAISE EXCEPTION 'declined' USING ERRCODE = 'ST001';
   END IF;
   base := {s}.base_1();
   xid := (base - {offset}) >> 20;
 
   IF expected > 0 THEN
-    IF p_tells THEN
+    IF expected = 1 THEN  -- as below, in a third of the time
+      UPDATE {s}.tasks AS t SET status = 'completed', result = p_results[1], error = NULL,
+        finished_at = now_s, lease_until = NULL, touched = xid
+        WHERE t.task_id = p_names[1] AND t.fence = p_fences[1] AND t.claimed_by = p_holders[1]
+          AND t.status IN ('claimed', 'in_progress') AND t.touched <= xid
+        RETURNING t.* INTO one;
+      GET DIAGNOSTICS counted = ROW_COUNT;
+      IF counted = 1 THEN
+        INSERT INTO {s}.events VALUES (base + 1, now_s, 'completed', one.task_id, p_holders[1],
+          '{{' || p_notes[1] || '"status":"completed","attempt":' || one.attempts || '}}');
+        IF p_tells THEN
+          RETURN NEXT one;
+        END IF;
+      END IF;
+    ELSIF p_tells THEN
       RETURN QUERY
         WITH given AS (
           SELECT * FROM unnest(p_names, p_fences, p_holders, p_results, p_notes)
@@ -79,7 +102,7 @@ BEGIN
             finished_at = now_s, lease_until = NULL, touched = xid
           FROM given AS g
           WHERE t.task_id = g.name AND t.fence = g.fence AND t.claimed_by = g.holder
-            AND t.lease_until IS NOT NULL AND t.touched <= xid
+            AND t.status IN ('claimed', 'in_progress') AND t.touched <= xid
           RETURNING t.*
         ), told AS (
           INSERT INTO {s}.events SELECT base + g.nth, now_s, 'completed', d.task_id, g.holder,
@@ -97,7 +120,7 @@ BEGIN
           finished_at = now_s, lease_until = NULL, touched = xid
         FROM given AS g
         WHERE t.task_id = g.name AND t.fence = g.fence AND t.claimed_by = g.holder
-          AND t.lease_until IS NOT NULL AND t.touched <= xid
+          AND t.status IN ('claimed', 'in_progress') AND t.touched <= xid
         RETURNING t.task_id, t.attempts, g.nth, g.holder, g.note
       )
       INSERT INTO {s}.events SELECT base + d.nth, now_s, 'completed', d.task_id, d.holder,
@@ -108,7 +131,7 @@ BEGIN
     IF counted <> expected THEN
       RAISE EXCEPTION 'declined' USING ERRCODE = 'ST001';
     END IF;
-    IF EXISTS (SELECT 1 FROM {s}.waits WHERE needs = ANY (p_names)) THEN
+    IF wakes THEN
       UPDATE {s}.tasks AS t SET
         waiting_on = ARRAY(SELECT w FROM unnest(t.waiting_on) AS w WHERE w <> ALL (p_names)),
         blocked = t.status = 'pending' AND NOT t.waiting_on <@ p_names,
@@ -116,40 +139,52 @@ BEGIN
         touched = greatest(t.touched, xid)
       WHERE t.task_id IN (SELECT w.task_id FROM {s}.waits AS w WHERE w.needs = ANY (p_names));
       DELETE FROM {s}.waits WHERE needs = ANY (p_names);
-      wakes := true;
     END IF;
   END IF;
 
   IF p_limit > 0 THEN
-    IF (
-      SELECT min(not_before) FROM {s}.tasks WHERE status = 'pending' AND NOT ready AND NOT blocked
-    ) <= now_s THEN
+    IF is_due THEN
       UPDATE {s}.tasks SET ready = true WHERE place = ANY (ARRAY(
         SELECT place FROM {s}.tasks WHERE status = 'pending' AND NOT ready AND NOT blocked
           AND not_before <= now_s ORDER BY not_before LIMIT 1000 FOR UPDATE SKIP LOCKED));
     END IF;
     chosen := {s}.lanes_1(p_capabilities, p_types);
-    RETURN QUERY
-      WITH picked AS MATERIALIZED (
-        SELECT best.place FROM unnest(chosen) AS l (lane) CROSS JOIN LATERAL (
-          SELECT t.place, t.rank FROM {s}.tasks AS t
-          -- A task that a later transaction touched would have its claim told before that.
-          WHERE t.ready AND t.lane = l.lane AND t.not_before <= now_s AND t.touched <= xid
-          ORDER BY t.rank, t.place LIMIT p_limit FOR UPDATE SKIP LOCKED
-        ) AS best ORDER BY best.rank, best.place LIMIT p_limit
-      ), taken AS (
+    IF p_limit = 1 AND cardinality(chosen) = 1 THEN  -- as below, in a third of the time
+      SELECT t.place INTO head FROM {s}.tasks AS t
+        WHERE t.ready AND t.lane = chosen[1] AND t.not_before <= now_s AND t.touched <= xid
+        ORDER BY t.rank, t.place LIMIT 1 FOR UPDATE SKIP LOCKED;
+      IF FOUND THEN
         UPDATE {s}.tasks AS t SET status = 'claimed', claimed_by = p_agent, claimed_at = now_s,
           lease_until = now_s + p_lease_s, attempts = t.attempts + 1, fence = t.fence + 1,
           progress = NULL, ready = false, claim_key = p_key, touched = xid
-        FROM picked WHERE t.place = picked.place
-        RETURNING t.*
-      ), told AS (
-        INSERT INTO {s}.events
-        SELECT base + expected + row_number() OVER (ORDER BY rank, place), now_s, 'claimed',
-          task_id, p_agent, '{{"attempt":' || attempts || ',"fence":' || fence || '}}'
-        FROM taken
-      )
-      SELECT * FROM taken ORDER BY rank, place;
+          WHERE t.place = head RETURNING t.* INTO one;
+        INSERT INTO {s}.events VALUES (base + expected + 1, now_s, 'claimed', one.task_id, p_agent,
+          '{{"attempt":' || one.attempts || ',"fence":' || one.fence || '}}');
+        RETURN NEXT one;
+      END IF;
+    ELSE
+      RETURN QUERY
+        WITH picked AS MATERIALIZED (
+          SELECT best.place FROM unnest(chosen) AS l (lane) CROSS JOIN LATERAL (
+            SELECT t.place, t.rank FROM {s}.tasks AS t
+            -- A task that a later transaction touched would have its claim told before that.
+            WHERE t.ready AND t.lane = l.lane AND t.not_before <= now_s AND t.touched <= xid
+            ORDER BY t.rank, t.place LIMIT p_limit FOR UPDATE SKIP LOCKED
+          ) AS best ORDER BY best.rank, best.place LIMIT p_limit
+        ), taken AS (
+          UPDATE {s}.tasks AS t SET status = 'claimed', claimed_by = p_agent, claimed_at = now_s,
+            lease_until = now_s + p_lease_s, attempts = t.attempts + 1, fence = t.fence + 1,
+            progress = NULL, ready = false, claim_key = p_key, touched = xid
+          FROM picked WHERE t.place = picked.place
+          RETURNING t.*
+        ), told AS (
+          INSERT INTO {s}.events
+          SELECT base + expected + row_number() OVER (ORDER BY rank, place), now_s, 'claimed',
+            task_id, p_agent, '{{"attempt":' || attempts || ',"fence":' || fence || '}}'
+          FROM taken
+        )
+        SELECT * FROM taken ORDER BY rank, place;
+    END IF;
   END IF;
   PERFORM {s}.notify_1(wakes);
 END $$;

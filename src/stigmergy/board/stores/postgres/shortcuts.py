@@ -60,16 +60,16 @@ class PostgresShortcuts:
         what = "the result of task {!r}"
         given = (
             escaped(order.agent_id),
-            [lease.task_id for lease, _, _ in results],
-            [lease.fence for lease, _, _ in results],
-            [escaped(lease.agent_id) for lease, _, _ in results],
-            [encode_json(r, what=what.format(lease.task_id)) for lease, r, _ in results],
-            [_head(note) for _, _, note in results],
+            _array([lease.task_id for lease, _, _ in results]),
+            _array([str(lease.fence) for lease, _, _ in results]),
+            _array([escaped(lease.agent_id) for lease, _, _ in results]),
+            _array([encode_json(r, what=what.format(lease.task_id)) for lease, r, _ in results]),
+            _array([_head(note) for _, _, note in results]),
             order.tells_completed,
-            [escaped(name) for name in order.match.capabilities],
+            _array([escaped(name) for name in order.match.capabilities]),
             None
             if order.match.task_types is None
-            else [escaped(name) for name in order.match.task_types],
+            else _array([escaped(name) for name in order.match.task_types]),
             order.limit,
             order.lease_s,
             self._now(),
@@ -97,20 +97,21 @@ class PostgresShortcuts:
 
     def post(self, tasks: Sequence[Task]) -> list[Task] | None:
         """See `Shortcuts.post`. Declines when one of them stands there already."""
+        payload = "the payload of task {!r}"
         columns = (
-            [task.task_id for task in tasks],
-            [escaped(task.task_type) for task in tasks],
-            [escaped(task.description) for task in tasks],
-            [encode_json(t.payload, what=f"the payload of task {t.task_id!r}") for t in tasks],
-            [_array([escaped(name) for name in task.requires]) for task in tasks],
-            [task.parent_id for task in tasks],
-            [None if task.limit_key is None else escaped(task.limit_key) for task in tasks],
-            [task.priority for task in tasks],
-            [task.max_attempts for task in tasks],
-            [task.not_before for task in tasks],
-            [task.created_at for task in tasks],
-            [rank(task) - task.created_at for task in tasks],
-            [encode_json(posted_entry(task), what="an event") for task in tasks],
+            _array([task.task_id for task in tasks]),
+            _array([escaped(task.task_type) for task in tasks]),
+            _array([escaped(task.description) for task in tasks]),
+            _array([encode_json(t.payload, what=payload.format(t.task_id)) for t in tasks]),
+            _array([_array([escaped(name) for name in task.requires]) for task in tasks]),
+            _optional_array([task.parent_id for task in tasks]),
+            _optional_array([t.limit_key and escaped(t.limit_key) for t in tasks]),
+            _array([str(task.priority) for task in tasks]),
+            _array([str(task.max_attempts) for task in tasks]),
+            _array([repr(task.not_before) for task in tasks]),
+            _array([repr(task.created_at) for task in tasks]),
+            _array([repr(rank(task) - task.created_at) for task in tasks]),
+            _array([encode_json(posted_entry(task), what="an event") for task in tasks]),
         )
         rows = self._call(_POST, lambda _: (*columns, self._now()))
         return None if rows is None else list(tasks)
@@ -123,7 +124,17 @@ def _head(note: JsonObject | None) -> str:
     return encode_json(note, what="a note")[1:-1] + ","
 
 
-def _array(names: Sequence[str]) -> str:
-    """PostgreSQL's text form of an array: unnest cannot take arrays of arrays apart."""
-    quoted = (name.replace("\\", "\\\\").replace('"', '\\"') for name in names)
-    return "{" + ",".join(f'"{name}"' for name in quoted) + "}"
+def _array(texts: Sequence[str]) -> str:
+    """PostgreSQL's text form of an array, of texts without a NUL.
+
+    The driver's own takes ten times as long, and unnest cannot take arrays of arrays apart.
+    """
+    if not texts:
+        return "{}"
+    joined = "\0".join(texts).replace("\\", "\\\\").replace('"', '\\"')
+    return '{"' + joined.replace("\0", '","') + '"}'
+
+
+def _optional_array(texts: Sequence[str | None]) -> str:
+    """As `_array`, with NULL for None."""
+    return "{" + ",".join("NULL" if text is None else _array([text])[1:-1] for text in texts) + "}"

@@ -10,6 +10,7 @@ from stigmergy.board.task import Event, Json, JsonObject, Task, TaskStatus, enco
 from stigmergy.errors import CorruptError
 
 __all__ = [
+    "AS_CLAIMED",
     "COLUMNS",
     "INSERT",
     "UPDATE",
@@ -29,6 +30,12 @@ COLUMNS: Final = (
     "created_at, claimed_by, claimed_at, lease_until, fence, progress, finished_at, result, error"
 )
 """In the order of `task_of`."""
+AS_CLAIMED: Final = (
+    "task_id, task_type, description, payload, requires, depends_on, waiting_on, parent_id, "
+    "unique_key, limit_key, priority, lag_s, 'claimed', attempts + 1, max_attempts, not_before, "
+    "created_at, ?1, ?2, ?3, fence + 1, NULL, finished_at, result, error"
+)
+"""`COLUMNS` as a claim by agent 1 at time 2 until time 3 leaves them."""
 INSERT: Final = (
     f"INSERT INTO tasks ({COLUMNS}, lane, rank, ready, blocked) VALUES ({', '.join('?' * 29)})"
 )
@@ -48,9 +55,9 @@ def insert_row(task: Task, *, lane: int, now: float) -> Row:
         task.task_type,
         task.description,
         _payload(task),
-        json.dumps(task.requires),
-        json.dumps(task.depends_on),
-        json.dumps(task.waiting_on),
+        _list(task.requires),
+        _list(task.depends_on),
+        _list(task.waiting_on),
         task.parent_id,
         task.unique_key,
         task.limit_key,
@@ -80,8 +87,8 @@ def update_row(task: Task, *, now: float) -> Row:
     """The values of `UPDATE`."""
     ready, blocked = _standing(task, now)
     return (
-        json.dumps(task.depends_on),
-        json.dumps(task.waiting_on),
+        _list(task.depends_on),
+        _list(task.waiting_on),
         task.status.value,
         task.attempts,
         task.max_attempts,
@@ -112,6 +119,10 @@ def _standing(task: Task, now: float) -> tuple[bool, bool]:
     pending = task.status is TaskStatus.PENDING
     blocked = pending and bool(task.waiting_on)
     return pending and not blocked and task.not_before <= now, blocked
+
+
+def _list(names: tuple[str, ...]) -> str:
+    return json.dumps(names) if names else "[]"
 
 
 def _payload(task: Task) -> str:

@@ -16,12 +16,21 @@ from typing import Any, Final, Protocol, TypeVar
 from stigmergy.board.entries import claimed_entry, posted_entry
 from stigmergy.board.rules import FAIR
 from stigmergy.board.store import Exchange, Exchanged
-from stigmergy.board.stores.sqlite.rows import COLUMNS, INSERT, insert_row, optional, task_of
+from stigmergy.board.stores.sqlite.rows import (
+    AS_CLAIMED,
+    COLUMNS,
+    INSERT,
+    insert_row,
+    optional,
+    task_of,
+)
 from stigmergy.board.stores.sqlite.transaction import DUE, LaneTable, lane_of
 from stigmergy.board.task import JsonObject, Lease, Task, encode_json
 
 __all__ = ["Declined", "SqliteShortcuts", "Write"]
 
+# None of these statements sets rows aside in a table of its own (as RETURNING and IN (SELECT …)
+# do): making one costs as much as all the rest of a claim.
 _LOOK: Final = """
     SELECT
       (SELECT min(lease_until) FROM tasks WHERE lease_until IS NOT NULL),
@@ -35,24 +44,24 @@ _WAITED_FOR: Final = """
 _COMPLETE: Final = """
     UPDATE tasks SET status = 'completed', result = ?, error = NULL, finished_at = ?,
       lease_until = NULL
-    WHERE task_id = ? AND fence = ? AND claimed_by = ? AND lease_until IS NOT NULL
-    RETURNING attempts{further}"""
-_COMPLETE_ONLY: Final = _COMPLETE.format(further="")
-_COMPLETE_AND_TELL: Final = _COMPLETE.format(further=f", {COLUMNS}")
-_CLAIM: Final = f"""
+    WHERE task_id = ? AND fence = ? AND attempts = ? AND claimed_by = ?
+      AND lease_until IS NOT NULL"""
+_TELL: Final = f"SELECT {COLUMNS} FROM tasks WHERE task_id = ?"
+_CHOOSE_OF_ONE_LANE: Final = f"""
+    SELECT {AS_CLAIMED}, place FROM tasks WHERE ready = 1 AND lane = ?4 AND not_before <= ?2
+    ORDER BY rank, place LIMIT ?5"""
+_CHOOSE_OF_LANES: Final = f"""
+    SELECT {AS_CLAIMED}, place FROM tasks WHERE place IN (
+      SELECT first.place FROM json_each(?4) AS lane
+      JOIN tasks AS first ON first.place IN (
+        SELECT place FROM tasks WHERE ready = 1 AND lane = lane.value AND not_before <= ?2
+        ORDER BY rank, place LIMIT ?5
+      )
+    ) ORDER BY rank, place LIMIT ?5"""
+_CLAIM: Final = """
     UPDATE tasks SET status = 'claimed', claimed_by = ?, claimed_at = ?, lease_until = ?,
       attempts = attempts + 1, fence = fence + 1, progress = NULL, ready = 0
-    WHERE place IN ({{places}})
-    RETURNING {COLUMNS}, rank, place"""
-_HEADS: Final = """SELECT place FROM tasks WHERE ready = 1 AND lane = {lane} AND not_before <= ?
-        ORDER BY rank, place LIMIT ?"""
-_CLAIM_ONE_LANE: Final = _CLAIM.format(places=_HEADS.format(lane="?"))
-_CLAIM_LANES: Final = _CLAIM.format(
-    places=f"""
-      SELECT first.place FROM json_each(?) AS lane
-      JOIN tasks AS first ON first.place IN ({_HEADS.format(lane="lane.value")})
-      ORDER BY first.rank, first.place LIMIT ?"""
-)
+    WHERE place = ?"""
 _EXTEND: Final = f"""
     UPDATE tasks SET lease_until = coalesce(?, lease_until),
       status = CASE WHEN ? THEN 'in_progress' ELSE status END, progress = coalesce(?, progress)
@@ -119,16 +128,14 @@ class SqliteShortcuts:
             if db.execute(_WAITED_FOR, (names,)).fetchone():
                 raise Declined
         completed: list[Task] = []
-        sql = _COMPLETE_AND_TELL if order.tells_completed else _COMPLETE_ONLY
         for lease, result, note in order.results:
             text = encode_json(result, what=f"the result of task {lease.task_id!r}")
-            values = (text, now, lease.task_id, lease.fence, lease.agent_id)
-            rows = db.execute(sql, values).fetchall()
-            if not rows:
+            held = (lease.task_id, lease.fence, lease.attempt, lease.agent_id)
+            if db.execute(_COMPLETE, (text, now, *held)).rowcount == 0:
                 raise Declined
             if order.tells_completed:
-                completed.append(task_of(rows[0][1:]))
-            entry: JsonObject = {**(note or {}), "status": "completed", "attempt": rows[0][0]}
+                completed.append(task_of(db.execute(_TELL, (lease.task_id,)).fetchone()))
+            entry: JsonObject = {**(note or {}), "status": "completed", "attempt": lease.attempt}
             text = encode_json(entry, what="the data of event 'completed'")
             events.append((now, "completed", lease.task_id, lease.agent_id, text))
         return completed
@@ -144,13 +151,12 @@ class SqliteShortcuts:
         lanes = self._lanes.accepted_up_to(db, order.match, latest_lane)
         held = (order.agent_id, now, now + order.lease_s)
         if len(lanes) == 1:
-            rows = db.execute(_CLAIM_ONE_LANE, (*held, lanes[0], now, order.limit)).fetchall()
+            chosen = db.execute(_CHOOSE_OF_ONE_LANE, (*held, lanes[0], order.limit)).fetchall()
         else:
-            values = (*held, json.dumps(lanes), now, order.limit, order.limit)
-            rows = db.execute(_CLAIM_LANES, values).fetchall()
-        if len(rows) > 1:
-            rows.sort(key=lambda row: row[-2:])  # RETURNING has no order
-        claimed = [task_of(row) for row in rows]
+            values = (*held, json.dumps(lanes), order.limit)
+            chosen = db.execute(_CHOOSE_OF_LANES, values).fetchall()
+        db.executemany(_CLAIM, [(*held, row[-1]) for row in chosen])
+        claimed = [task_of(row) for row in chosen]
         for task in claimed:
             text = encode_json(claimed_entry(task), what="the data of event 'claimed'")
             events.append((now, "claimed", task.task_id, order.agent_id, text))

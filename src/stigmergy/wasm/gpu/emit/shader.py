@@ -86,6 +86,7 @@ def assemble(
         *(emit_function(one, chains[one.function] - one.frame_words) for one in functions),
         _sizes(entered, types, chains),
         _enter(entered, types),
+        _COUNTED,
         _main(around, layout, options, globals_, results),
     ]
     return Assembled(
@@ -270,6 +271,17 @@ _RUN = f"""\
 """
 
 
+_COUNTED = """\
+fn counted(count: vec2<u32>, more: u32) -> vec2<u32> {
+  let low = count.x + more;
+  return vec2<u32>(low, count.y + select(0u, 1u, low < more));
+}
+"""
+
+_NOT_SAVED = 0xFFFFFFFF
+"""Of `saved`: no function was called or left in this dispatch."""
+
+
 def _main(
     around: Surroundings,
     layout: StateLayout,
@@ -300,6 +312,7 @@ def _main(
         "  let left_high = target_.y - count.y - borrow;",
         "  limit = select(parameters.most, min(left_low, parameters.most), left_high == 0u);",
         "  if (past || limit == 0u) { return; }",
+        f"  saved = {_NOT_SAVED}u;",
     ]
     for index in globals_:
         low, high = word(layout.globals[index]), word(layout.globals[index] + 1)
@@ -314,16 +327,25 @@ def _main(
         f"  if (halted == {Halted.WAIT}u) {{ status = {int(Status.WAITING)}u; }}",
         f"  if (halted == {Halted.TRAP}u) {{",
         f"    status = {int(Status.TRAPPED)}u;",
-        "    fuel = saved;",
         "    top = 0u;",
         f"    {word(Header.TRAP_KIND)} = trap_kind;",
         f"    {word(Header.TRAP_OFFSET)} = trap_offset;",
         "  }",
         f"  {word(Header.STATUS)} = status;",
         f"  {word(Header.STACK_WORDS)} = top;",
-        "  let low = count.x + fuel;",
-        f"  {word(Header.COUNT_LOW)} = low;",
-        f"  {word(Header.COUNT_HIGH)} = count.y + select(0u, 1u, low < fuel);",
+        f"  var settled = vec2<u32>({word(Header.SETTLED_LOW)}, {word(Header.SETTLED_HIGH)});",
+        f"  if (saved != {_NOT_SAVED}u) {{ settled = counted(count, saved); }}",
+        "  var reached = counted(count, fuel);",
+        f"  if (status == {int(Status.TRAPPED)}u) {{",
+        "    reached = settled;",
+        "  } else if (reached.y > target_.y",
+        "    || (reached.y == target_.y && reached.x >= target_.x)) {",
+        "    settled = reached;",
+        "  }",
+        f"  {word(Header.COUNT_LOW)} = reached.x;",
+        f"  {word(Header.COUNT_HIGH)} = reached.y;",
+        f"  {word(Header.SETTLED_LOW)} = settled.x;",
+        f"  {word(Header.SETTLED_HIGH)} = settled.y;",
     ]
     if around.memory_grows:
         lines.append(f"  {word(Header.PAGES)} = pages;")
