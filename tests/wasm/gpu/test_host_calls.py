@@ -156,3 +156,11 @@ def test_what_a_shader_cannot_say_is_refused(
 ) -> None:
     with pytest.raises(UnsupportedError, match=reason):
         bench_of(source)
+
+
+def test_a_function_of_very_many_blocks_inside_each_other_is_refused(
+    bench_of: Callable[..., Any],
+) -> None:
+    source = f'(module (func (export "f") {"(block " * 300} {")" * 300}))'
+    with pytest.raises(UnsupportedError, match="more than 100 blocks"):
+        bench_of(source)

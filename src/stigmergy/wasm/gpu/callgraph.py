@@ -72,6 +72,10 @@ class CallGraph:
             self._trees[function] = build_tree(self.module, function)
         return self._trees[function]
 
+    def instructions(self, function: int) -> int:
+        """Return how many instructions of a function can be reached."""
+        return _extent(self.tree(function).root.body)[0]
+
     def indirect_targets(self, type_: FunctionType) -> tuple[int, ...]:
         """Return the functions that a call through a table may reach, imported ones too."""
         return self._by_type.get(type_, ())
@@ -133,20 +137,18 @@ class CallGraph:
         """Decide about a function whose callees are decided about."""
         if function in self._sizes:
             return
-        weight, depth = _extent(self.tree(function).root.body)
+        weight, own_depth = _extent(self.tree(function).root.body)
+        depth = own_depth
         for callee in self._called_at(function):
             if callee in self._stacked:
                 self._stacked.add(function)
             else:
                 inner_weight, inner_depth = self._sizes[callee]
                 weight += inner_weight
-                depth = max(depth, inner_depth + self._depth_of_calls(function))
+                depth = max(depth, own_depth + inner_depth)
         self._sizes[function] = (weight, depth)
         if weight > _MOST_INSTRUCTIONS or depth > _MOST_DEPTH:
             self._stacked.add(function)
-
-    def _depth_of_calls(self, function: int) -> int:
-        return _extent(self.tree(function).root.body)[1]
 
     def _called_at(self, function: int) -> Iterator[int]:
         """Yield the callees of a function, once for each place that calls them."""

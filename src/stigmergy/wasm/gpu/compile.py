@@ -179,6 +179,13 @@ class CompiledModule:
         if start is not None and start >= imported:
             begun.add(start)
         reached = self.graph.reachable(begun)
+        instructions = sum(self.graph.instructions(one) for one in reached)
+        if instructions > _MOST_INSTRUCTIONS:
+            message = (
+                f"the call reaches {instructions} instructions, more than the {_MOST_INSTRUCTIONS} "
+                "that a shader may have"
+            )
+            raise UnsupportedError(message)
         functions = [self.lowered(one) for one in reached]
         entered = sorted({*begun, *(one for one in reached if self.graph.is_stacked(one))})
         chains = {one: self._chain_words(one) for one in reached}

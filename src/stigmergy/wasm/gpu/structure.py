@@ -27,6 +27,7 @@ _COUNTING_LENGTHS = frozenset(
         "table.init",
     ]
 )
+_MOST_NESTED = 100
 _NEVER_ON = frozenset({"br", "br_table", "return", "unreachable"})
 
 
@@ -34,7 +35,8 @@ def build_tree(module: Module, function: int) -> Tree:
     """Decode a function's body and give it its structure.
 
     Raises:
-        UnsupportedError: It has an instruction that is not decoded, or v128 values.
+        UnsupportedError: It has an instruction that is not decoded, v128 values, or too many
+            blocks inside each other.
     """
     body = module.body(function)
     type_ = module.functions[function]
@@ -112,6 +114,9 @@ class _Builder:
         raise AssertionError("a body without an end was not decoded")
 
     def _construct(self, instruction: Instruction) -> Construct:
+        if len(self._open) > _MOST_NESTED:
+            message = f"it nests more than {_MOST_NESTED} blocks (at byte {instruction.offset})"
+            raise UnsupportedError(message)
         kind = instruction.name
         assert kind in ("block", "loop", "if")
         type_ = self._block_type(instruction.arguments[0])
