@@ -129,8 +129,8 @@ def test_an_agent_stops_where_its_count_reaches_the_target(bench_of: Callable[..
         state = cohort.dispatch(target)
         stops[target] = int(state[Header.COUNT_LOW, 0])
         assert (state[Header.STATUS, 0] == Status.READY) == (target <= 223)
-    expected = {1: 1} | {target: 7 for target in range(2, 8)} | {at: 13 for at in range(8, 14)}
-    expected |= {at: 223 for at in range(14, 25)}
+    expected = {1: 1} | dict.fromkeys(range(2, 8), 7) | dict.fromkeys(range(8, 14), 13)
+    expected |= dict.fromkeys(range(14, 25), 223)
     assert stops == expected
     state = bench.cohort("brief", [[]]).dispatch(2)
     assert state[Header.STATUS, 0] == Status.FINISHED
