@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stigmergy.wasm.gpu.adapter import facts_of
 from stigmergy.wasm.gpu.interleaving import block_image, columns_of, put_columns, word_span
 from stigmergy.wasm.gpu.layout import memory_index
-from stigmergy.wasm.gpu.pacing import FAST_S, SLOW_S, Pace
+from stigmergy.wasm.gpu.pacing import Pace
 from stigmergy.wasm.gpu.trial import is_risky
 from stigmergy.wasm.gpu.windows import Window, next_stride, runs_of, split, widest_stride
 
@@ -134,9 +134,9 @@ def test_a_window_holds_what_its_largest_buffer_can() -> None:
 def test_a_slice_doubles_while_it_is_fast_and_halves_when_it_is_slow() -> None:
     pace = Pace(4096, 1 << 20)
     assert pace.for_agents(9).limit == 4096
-    assert pace.after(FAST_S / 2, 100).limit == 8192
-    assert pace.after(SLOW_S * 2, 100).limit == 2048
-    assert pace.after((FAST_S + SLOW_S) / 2, 100).limit == 4096
+    assert pace.after(pace.fast_s / 2, 100).limit == 8192
+    assert pace.after(pace.slow_s * 2, 100).limit == 2048
+    assert pace.after(pace.aim_s, 100).limit == 4096
     for _ in range(40):
         pace = pace.after(0.0001, 100)
     assert pace.limit == 1 << 20

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stigmergy.errors import UnsupportedError
+from stigmergy.wasm.gpu.pacing import AIM_S
 from stigmergy.wasm.gpu.verdicts import GOOD, Verdicts, verdict_key
 
 __all__ = ["Adapter", "AdapterFacts", "facts_of", "find_adapter"]
@@ -41,6 +42,10 @@ adapter.request_device_sync()
 """
 
 
+_AIM_OF_SOFTWARE_S = 0.6
+"""No watchdog looks at a driver on the processor, and every stop costs it half a slice."""
+
+
 @dataclass(frozen=True, slots=True)
 class AdapterFacts:
     """What the engine has to know about an adapter.
@@ -59,6 +64,8 @@ class AdapterFacts:
     groups_per_dimension: int
     first_slice: int = FIRST_SLICE
     longest_slice: int = _LONGEST_SLICE
+    aim_s: float = AIM_S
+    """What a dispatch shall take, in seconds."""
     is_software: bool = False
     """Whether a processor plays the GPU."""
 
@@ -108,6 +115,7 @@ def facts_of(info: Mapping[str, Any], limits: Mapping[str, int]) -> AdapterFacts
         name=", ".join(filter(None, (info["device"], description, info["backend_type"]))),
         driver="/".join(str(info.get(key, "")) for key in ("vendor", "device", "description")),
         memory_block=1 if software else _BLOCK_OF_HARDWARE,
+        aim_s=_AIM_OF_SOFTWARE_S if software else AIM_S,
         is_software=software,
         workgroup_size=workgroup_size,
         binding_bytes=min(

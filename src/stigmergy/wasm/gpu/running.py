@@ -12,7 +12,7 @@ from stigmergy.wasm.engine import Counts, Slots, Status, Statuses
 from stigmergy.wasm.gpu.device import Device, Dispatch, Region
 from stigmergy.wasm.gpu.interleaving import U32
 from stigmergy.wasm.gpu.layout import Binding, Header
-from stigmergy.wasm.gpu.pacing import FAST_S, Pace
+from stigmergy.wasm.gpu.pacing import Pace
 from stigmergy.wasm.gpu.shaders import LoadedShader
 from stigmergy.wasm.gpu.statewords import read_words
 from stigmergy.wasm.gpu.windows import Part, Window
@@ -45,8 +45,10 @@ class Runner:
     def __init__(self, device: Device, *, clock_start_ns: int, seed: int) -> None:
         self._device = device
         facts = device.facts
-        self._pace = Pace(facts.first_slice, facts.longest_slice)
-        self._dispatch_s = FAST_S
+        self._pace = Pace(facts.first_slice, facts.longest_slice, aim_s=facts.aim_s)
+        self._paces: dict[int, Pace] = {}
+        """By the magnitude of the number of agents: the last few of many run on at their own."""
+        self._dispatch_s = self._pace.fast_s
         fixed = np.array([clock_start_ns % 2**64, seed % 2**64], dtype=np.uint64)
         self._fixed = fixed.view(np.uint32)
         self.slices: list[int] = []
@@ -85,7 +87,7 @@ class Runner:
     ) -> Iterator[_Job]:
         """Run a dispatch of each job, and yield what is left of them."""
         agents = max(len(job.local) for job in jobs)
-        self._pace = self._pace.for_agents(agents)
+        self._pace = self._paces.get(agents.bit_length(), self._pace.for_agents(agents))
         limit = self._pace.limit
         self.slices.append(limit)
         started = time.perf_counter()
@@ -109,8 +111,9 @@ class Runner:
 
     def _learn(self, shader: LoadedShader, elapsed_s: float, agents: int) -> None:
         """Adapt the next slice. A driver may compile at the first dispatch: that says nothing."""
-        if shader.ran or elapsed_s < FAST_S:
+        if shader.ran or elapsed_s < self._pace.fast_s:
             self._pace = self._pace.after(elapsed_s, agents)
+            self._paces[agents.bit_length()] = self._pace
             self._dispatch_s = elapsed_s
         shader.ran = True
 
