@@ -6,7 +6,7 @@ this module says what they mean, and computes what can be computed without an en
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from stigmergy.errors import UnsupportedError
@@ -30,6 +30,7 @@ __all__ = [
     "clock_ns",
     "random_bits",
     "resolve_imports",
+    "with_given_types",
 ]
 
 HOST_MODULE = "stigmergy"
@@ -166,6 +167,23 @@ def _are_within(given: Limits, wanted: Limits) -> bool:
     if wanted.maximum is None:
         return True
     return given.maximum is not None and given.maximum <= wanted.maximum
+
+
+def with_given_types(module: Module, imports: Imports) -> Module:
+    """Return a module whose imported memories and tables are as large as what is given for them.
+
+    A module says what it needs at least; what it gets is `imports`' to say.
+    """
+    given = {**imports.memories, **imports.tables}
+    return replace(
+        module,
+        imports=tuple(
+            replace(one, type=given.get((one.module, one.name), one.type))
+            if isinstance(one.type, MemoryType | TableType)
+            else one
+            for one in module.imports
+        ),
+    )
 
 
 def _resolve_function(one: Import, imports: Imports) -> HostCall:

@@ -213,3 +213,15 @@ class MemoryRules:
         with crew(engine, wat, imports=imports) as agents:
             assert agents.call("add", [1, 2, 3, 4]) == [(8,), (9,), (10,), (11,)]
             assert agents.call("add", [1, 2, 3, 4]) == [(9,), (11,), (13,), (15,)]
+
+    def test_an_imported_memory_is_as_large_as_what_is_given(self, engine: Engine) -> None:
+        """Not as the module needs it at least."""
+        wat = """(module (import "env" "memory" (memory 1))
+          (func (export "size") (result i32) memory.size)
+          (func (export "grow") (result i32) (memory.grow (i32.const 1))))"""
+        imports = Imports(memories={("env", "memory"): MemoryType(Limits(2, 3))})
+        with crew(engine, wat, imports=imports, memory_bytes=8 * PAGE_BYTES) as agents:
+            assert agents.call("size") == [(2,)] * 4
+            assert agents.cohort.memory_sizes(agents.slots()).tolist() == [2 * PAGE_BYTES] * 4
+            assert agents.call("grow") == [(2,)] * 4
+            assert agents.call("grow") == [(_MINUS_ONE,)] * 4

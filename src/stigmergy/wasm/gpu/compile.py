@@ -24,7 +24,7 @@ from stigmergy.wasm.gpu.lowered import Lowered, show_lowered
 from stigmergy.wasm.gpu.program import CompilerOptions, Shader
 from stigmergy.wasm.gpu.surroundings import Surroundings
 from stigmergy.wasm.gpu.tree import show_tree
-from stigmergy.wasm.hostcalls import resolve_imports
+from stigmergy.wasm.hostcalls import resolve_imports, with_given_types
 from stigmergy.wasm.module.model import PAGE_BYTES, Module
 
 __all__ = ["CompiledModule", "compile_module", "explain"]
@@ -44,7 +44,7 @@ def compile_module(
     Raises:
         UnsupportedError: The GPU cannot run the module, for the reason given.
     """
-    return CompiledModule(module, settings, options)
+    return CompiledModule(with_given_types(module, settings.imports), settings, options)
 
 
 def explain(module: Module, function: int, settings: CohortSettings | None = None) -> str:
