@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
-from stigmergy.wasm.engine import Status, TrapKind
+from stigmergy.errors import UnsupportedError
+from stigmergy.wasm.engine import CohortSettings, Status, TrapKind
+from stigmergy.wasm.gpu.compile import compile_module
+from stigmergy.wasm.gpu.program import CompilerOptions
+from stigmergy.wasm.module.reading import read_module
 
 pytestmark = pytest.mark.needs_vulkan
 SLICES = (1 << 40, 100, 7, 1)
@@ -151,3 +155,32 @@ def test_a_large_function_called_in_many_places_does_as_in_wasmtime(
     assert not any(bench.compiled.graph.is_recursive(one) for one in range(3))
     assert bench.compiled.layout.stack_words < 40
     bench.agree("run", [[1], [2], [3]], (1 << 40, 500, 1))
+
+
+def test_a_frame_that_is_larger_than_the_call_stack_is_refused() -> None:
+    """Of a large module only the settings say how large it is; beyond is a neighbour's."""
+    places = " ".join(["i64"] * 3_000)
+    text = f"""(module
+      (func (export "f") (local {places}) (local.set 2999 (i64.const 1)) (loop (br 0)))
+      (func {" ".join(["nop"] * 140_000)}))"""
+    compiled = compile_module(read_module(text), CohortSettings(), CompilerOptions())
+    with pytest.raises(UnsupportedError, match="24008 bytes of call stack"):
+        compiled.shader(frozenset({0}))
+
+
+def test_a_long_chain_of_calls_is_compiled() -> None:
+    text = "".join(f"(func (call {at + 1}))" for at in range(3_000))
+    compiled = compile_module(
+        read_module(f"(module {text} (func))"), CohortSettings(), CompilerOptions()
+    )
+    assert compiled.layout.stack_words > 0
+
+
+def test_what_grows_is_seen_however_it_is_written() -> None:
+    """A number may be encoded with more bytes than it needs."""
+    head = b"\0asm\1\0\0\0" + b"\1\5\1\x60\0\1\x7f" + b"\3\2\1\0" + b"\5\3\1\0\1"
+    body = b"\0\x41\1\x40\x80\0\x0b"
+    module = read_module(head + bytes([10, len(body) + 2, 1, len(body)]) + body)
+    settings = CohortSettings(memory_bytes=4 << 16)
+    layout = compile_module(module, settings, CompilerOptions()).layout
+    assert layout.memory_words == 4 << 14

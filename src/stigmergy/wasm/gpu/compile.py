@@ -4,7 +4,8 @@ The stages are functions of their own: module.body (decode), structure.build_tre
 emit.emit_function; this module joins them.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -32,6 +33,10 @@ __all__ = ["CompiledModule", "compile_module", "explain"]
 _MOST_FUNCTIONS = 0xFFFF
 _MOST_STATE_WORDS = 1 << 20
 _MOST_INSTRUCTIONS = 60_000
+# A number may be written with more bytes than it needs.
+_SIZE = re.compile(rb"\x3f\x80*\x00")
+_GROW = re.compile(rb"\x40\x80*\x00")
+_TABLE_GROW = re.compile(rb"\xfc(?:\x0f|\x8f\x80*\x00)")
 _SMALL_CODE_BYTES = 1 << 17
 """Up to here, all functions of a module are lowered to learn how deep its call stack can be."""
 
@@ -79,7 +84,7 @@ class CompiledModule:
         resolved = resolve_imports(module, settings.imports)
         self._values = global_values(module, resolved.globals)
         self.graph = CallGraph(module)
-        self._grows = self._has("memory.grow", b"\x40\x00")
+        self._grows = self._has("memory.grow", _GROW)
         self._memory_bytes = self._start_bytes()
         known = {
             index: constant(self._values[index], type_.value)
@@ -96,6 +101,8 @@ class CompiledModule:
             self._grows,
         )
         self._lowered: dict[int, Lowered] = {}
+        self._chains: dict[int, int] = {}
+        self._below: dict[int, int] = {}
 
     # --- the contract ---
 
@@ -189,6 +196,7 @@ class CompiledModule:
         functions = [self.lowered(one) for one in reached]
         entered = sorted({*begun, *(one for one in reached if self.graph.is_stacked(one))})
         chains = {one: self._chain_words(one) for one in reached}
+        self._check_stack(entered, chains)
         assembled = assemble(
             functions, entered, self._around, self.layout, self._options, chains=chains
         )
@@ -202,6 +210,22 @@ class CompiledModule:
             assembled.uses_mail,
             constants,
         )
+
+    def _check_stack(self, entered: Sequence[int], chains: Mapping[int, int]) -> None:
+        """Raise where one that begins could need more of the call stack than there is.
+
+        A shader checks before a call only: what lies beyond would be another agent's.
+        """
+        functions = self._module.functions
+        waiting = max(words_of(functions[one].params) + 1 for one in entered)
+        needed = max(waiting, *(chains[one] + 1 for one in entered))
+        needed += waiting if self._module.start is not None else 0
+        if needed > self.layout.stack_words:
+            message = (
+                f"the call needs {4 * needed} bytes of call stack, and agents have "
+                f"{4 * self.layout.stack_words}"
+            )
+            raise UnsupportedError(message)
 
     # --- for `explain` too ---
 
@@ -226,7 +250,7 @@ class CompiledModule:
         for memory in self._module.all_memories:
             declared = memory.limits.minimum * PAGE_BYTES
             most = self._settings.memory_bytes
-            if declared > most and (self._grows or self._has("memory.size", b"\x3f\x00")):
+            if declared > most and (self._grows or self._has("memory.size", _SIZE)):
                 message = (
                     f"the module declares {declared} bytes of memory and looks at its size, and "
                     f"agents have {most}"
@@ -245,7 +269,7 @@ class CompiledModule:
         return most
 
     def _table_capacities(self) -> tuple[int, ...]:
-        grows = self._has("table.grow", b"\xfc\x0f")
+        grows = self._has("table.grow", _TABLE_GROW)
         capacities: list[int] = []
         for table in self._module.all_tables:
             most = table.limits.minimum
@@ -256,10 +280,10 @@ class CompiledModule:
             capacities.append(most)
         return tuple(capacities)
 
-    def _has(self, name: str, code: bytes) -> bool:
+    def _has(self, name: str, code: re.Pattern[bytes]) -> bool:
         """Whether any function holds an instruction, which is encoded so."""
         module = self._module
-        if not any(code in module.wasm[one.start : one.end] for one in module.code):
+        if not any(code.search(module.wasm, one.start, one.end) for one in module.code):
             return False
         if self._is_large:
             return True
@@ -305,41 +329,48 @@ class CompiledModule:
             return False
         return True
 
-    @cached_property
-    def _stacked_below(self) -> Callable[[int], int]:
-        """What stacked calls leave on the call stack at most, where none is recursive."""
-        found: dict[int, int] = {}
-
-        def below(function: int) -> int:
-            if function not in found:
-                called = [
-                    below(one) for one in self.graph.callees(function) if self.graph.is_stacked(one)
-                ]
-                own = self.lowered(function).frame_words + 1
-                found[function] = own + max(called, default=0)
-            return found[function]
-
-        return below
+    def _stacked_below(self, function: int) -> int:
+        """Return what stacked calls leave on the call stack at most, where none is recursive."""
+        return self._deepest(
+            function,
+            self._below,
+            own=lambda one: self.lowered(one).frame_words + 1,
+            follows=self.graph.is_stacked,
+        )
 
     def _chain_words(self, function: int) -> int:
         """Return the words of a function's frame and of those that it calls in place."""
-        return self._chain(function)
+        return self._deepest(
+            function,
+            self._chains,
+            own=lambda one: self.lowered(one).frame_words,
+            follows=lambda one: not self.graph.is_stacked(one),
+        )
 
-    @cached_property
-    def _chain(self) -> Callable[[int], int]:
-        found: dict[int, int] = {}
+    def _deepest(
+        self,
+        function: int,
+        found: dict[int, int],
+        *,
+        own: Callable[[int], int],
+        follows: Callable[[int], bool],
+    ) -> int:
+        """Return what a function takes with the callee that takes most, of those that it follows.
 
-        def chain(function: int) -> int:
-            if function not in found:
-                called = [
-                    chain(one)
-                    for one in self.graph.callees(function)
-                    if not self.graph.is_stacked(one)
-                ]
-                found[function] = self.lowered(function).frame_words + max(called, default=0)
-            return found[function]
-
-        return chain
+        `found` keeps what is known. Chains of calls may be longer than Python recurses.
+        """
+        waiting = [function]
+        while waiting:
+            one = waiting[-1]
+            called = [callee for callee in self.graph.callees(one) if follows(callee)]
+            missing = [callee for callee in called if callee not in found]
+            if missing and one not in found:
+                waiting.extend(missing)
+                continue
+            waiting.pop()
+            if one not in found:
+                found[one] = own(one) + max((found[callee] for callee in called), default=0)
+        return found[function]
 
 
 def _refuse(module: Module, settings: CohortSettings) -> None:

@@ -60,7 +60,7 @@ def assemble(
     `chains`: for each function the words of its frame and of those of all it calls in place.
     """
     used = set[str]().union(*(one.support for one in functions))
-    support, support_text = link_support(used, has_memory=around.memory_bytes > 0)
+    support, support_text = link_support(used, has_memory=layout.memory_words > 0)
     library = set[str]().union(*(one.library for one in functions))
     structs = {result_struct(one.type) for one in functions}
     types = {one.function: one.type for one in functions}
