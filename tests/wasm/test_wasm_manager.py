@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -340,3 +341,150 @@ def test_spawning_is_writing_down(engine: str) -> None:
         for n in range(1024):
             swarm.spawn_agent("sum", args=[n])
         assert swarm.placements == []
+
+
+def test_a_call_that_cannot_begin_is_refused_again_and_again() -> None:
+    """Not done halfway: an agent that sits in a cohort without its call would finish with 0."""
+    text = '(module (memory 1) (func (export "f") (result funcref) (ref.null func)))'
+    with SwarmManager.from_wasm(text, "cpu") as swarm:
+        agent = swarm.spawn_agent("f", memory_init=b"kept", identity=7)
+        for _ in range(3):
+            with pytest.raises(UnsupportedError, match="funcref"):
+                swarm.dispatch([agent])
+        assert swarm._seating.memory_init  # pyright: ignore[reportPrivateUsage]
+        assert swarm._seating.identities  # pyright: ignore[reportPrivateUsage]
+
+
+def test_a_cohort_without_room_can_be_tried_with_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    from stigmergy.wasm.cpu.cohort import CpuCohort
+
+    def reserve(_: CpuCohort, capacity: int) -> None:
+        if capacity > 10:
+            message = "no room"
+            raise UnsupportedError(message)
+
+    monkeypatch.setattr(CpuCohort, "reserve", reserve)
+    with SwarmManager.from_wasm(SUM, "cpu", max_agents=100) as swarm:
+        ids = swarm.spawn_agents(100, "sum", np.full(100, 2))
+        for _ in range(2):
+            with pytest.raises(UnsupportedError, match="no room"):
+                swarm.dispatch()
+        assert set(swarm.dispatch(ids[:5]).agent_results.values()) == {3}
+
+
+def test_a_closed_swarm_runs_nothing(engine: str) -> None:
+    with SwarmManager.from_wasm(SUM, engine) as swarm:
+        swarm.spawn_agent("sum", args=[2])
+        swarm.dispatch()
+    with pytest.raises(UsageError, match="closed"):
+        swarm.dispatch()
+    with pytest.raises(UsageError, match="closed"):
+        swarm.get_agent_memory(0)
+
+
+def test_an_identity_is_of_32_bits_and_no_bound_wraps_around() -> None:
+    with SwarmManager.from_wasm(SUM, "cpu") as swarm:
+        for identity in (-1, 1 << 32):
+            with pytest.raises(UsageError, match="32 bits"):
+                swarm.spawn_agent("sum", args=[1], identity=identity)
+        agent = swarm.spawn_agent("sum", args=[50])
+        swarm.dispatch(max_instructions=100)
+        assert swarm.dispatch(max_instructions=2**64 - 1).agent_results == {agent: 1275}
+
+
+def test_numbers_of_numpy_are_numbers_and_can_be_saved(tmp_path: Path) -> None:
+    with SwarmManager.from_wasm(SUM, "cpu") as swarm:
+        half = swarm.spawn_agent("half", args=np.array([3], dtype=np.float32))
+        total = swarm.spawn_agent("sum", args=[np.int64(4)])  # pyright: ignore[reportArgumentType]
+        assert np.int64(total) in swarm.active_agents
+        assert swarm.dispatch().agent_results == {half: 1.5, total: 10}
+        with pytest.raises(NotFoundError, match=r"0\.7"):
+            swarm.kill_agents([0.7])  # pyright: ignore[reportArgumentType]
+        swarm.save(tmp_path / "swarm")
+    with SwarmManager.restore(tmp_path / "swarm", "cpu") as again:
+        assert list(again.active_agents) == [half, total]
+    with (
+        SwarmManager.from_wasm(SUM, "cpu") as swarm,
+        pytest.raises(UsageError, match="fits into f64"),
+    ):
+        swarm.spawn_agent("half", args=[10**400])
+
+
+def test_a_journal_does_not_grow_with_what_is_over() -> None:
+    with SwarmManager("cpu") as swarm:
+        for _ in range(100):
+            for text in (SUM, MAIL, SUM):
+                swarm.load_bytecode(text)
+            swarm.kill_agent(swarm.spawn_agent("stop"))
+        verbs = [one.verb for one in swarm._journal.operations]  # pyright: ignore[reportPrivateUsage]
+        assert verbs == ["load", "load"]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_saved_swarm_with_a_wrong_bit_is_refused_or_right(tmp_path: Path, seed: int) -> None:
+    path, random = tmp_path / "swarm", np.random.default_rng(seed)
+    with SwarmManager.from_wasm(SUM, "cpu") as swarm:
+        swarm.spawn_agents(20, "sum", np.arange(1, 21))
+        swarm.dispatch()
+        swarm.save(path)
+    content = path.read_bytes()
+    for _ in range(20):
+        damaged = bytearray(content)
+        damaged[random.integers(len(damaged))] ^= 1 << int(random.integers(8))
+        path.write_bytes(damaged)
+        try:
+            SwarmManager.restore(path, "cpu").close()
+        except (CorruptError, UsageError):
+            continue
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"settings": {"max_agents": "x"}},
+        {"settings": {"engine": "cpu"}},
+        {"settings": [1]},
+        {"operations": [["spawn", {}]]},
+        {"operations": [["dispatch", {"agent_ids": 3, "max_instructions": 1}]]},
+        {"operations": [["load", {}]]},
+        {"operations": [["kill", [1]]]},
+        {"operations": [["load", {"wasm": {"base64": "AA", "array": "x"}}]]},
+        {"first_agent": -1},
+        {"first_agent": 2**70},
+    ],
+)
+def test_a_saved_swarm_that_says_nonsense_is_refused(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    path = tmp_path / "swarm"
+    with SwarmManager.from_wasm(SUM, "cpu") as swarm:
+        swarm.save(path)
+    with path.open("rb") as file:
+        arrays = dict(np.load(file))
+    document = {**json.loads(arrays.pop("document").tobytes()), **change}
+    text = np.frombuffer(json.dumps(document).encode(), dtype=np.uint8)
+    with path.open("wb") as file:
+        np.savez_compressed(file, document=text, **arrays)
+    with pytest.raises(CorruptError, match="damaged"):
+        SwarmManager.restore(path, "cpu")
+
+
+def test_a_module_with_endless_tables_is_refused() -> None:
+    text = "(module (table 10000000 funcref) (table 10000000 funcref) (func))"
+    with SwarmManager.from_wasm(text, "cpu") as swarm:
+        swarm.spawn_agent()
+        with pytest.raises(UnsupportedError, match="20000000 elements"):
+            swarm.dispatch()
+    with SwarmManager("cpu") as swarm, pytest.raises(UnsupportedError, match="64 bits"):
+        swarm.load_bytecode("(module (table i64 1 funcref))")
+
+
+def test_a_memory_that_begins_with_nothing_grows(engine: str) -> None:
+    text = """(module (memory 0 1) (func (export "f") (result i32)
+      (drop (memory.grow (i32.const 1)))
+      (i32.store8 (i32.const 5) (i32.const 7))
+      (i32.load8_u (i32.const 5))))"""
+    with SwarmManager.from_wasm(text, engine) as swarm:
+        agent = swarm.spawn_agent("f")
+        assert swarm.dispatch().agent_results == {agent: 7}
+        assert swarm.get_agent_memory(agent, 6) == b"\0\0\0\0\0\7"

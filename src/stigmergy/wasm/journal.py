@@ -48,7 +48,9 @@ class Journal:
 
     def forget(self, next_agent: int, is_loaded: Callable[[str], bool]) -> None:
         """Begin anew with an empty swarm: what its agents did matters no more."""
-        self._loaded = [one for one in self._loaded if is_loaded(str(one.given["digest"]))]
+        # Each module once, in the order in which they were loaded last.
+        last = {str(one.given["digest"]): one for one in reversed(self._loaded)}
+        self._loaded = [one for digest, one in reversed(last.items()) if is_loaded(digest)]
         self.operations = list(self._loaded)
         self.first_agent = next_agent
 

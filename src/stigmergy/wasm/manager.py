@@ -26,7 +26,7 @@ from stigmergy.wasm.values import Number
 
 __all__ = ["BytecodeMissingError", "SwarmManager", "SwarmResult"]
 
-
+_MOST_INSTRUCTIONS = 1 << 62
 _SAVED_SETTINGS = (
     "floats",
     "seed",
@@ -88,6 +88,7 @@ class SwarmManager:
         output = self.OUTPUT_SIZE_PER_AGENT if output_size is None else output_size
         _check_sizes(max_agents=self.max_agents, agent_memory_size=memory, output_size=output + 1)
         _check_sizes(mailbox_messages=mailbox_messages, message_bytes=message_bytes)
+        _check_sizes(call_stack_bytes=call_stack_bytes)
         if floats not in ("strict", "fast"):
             message = f"floats is {floats!r}; it is strict or fast"
             raise UsageError(message)
@@ -215,10 +216,13 @@ class SwarmManager:
             SwarmFullError: Every slot is taken.
             UsageError: There is no such function, or the arguments are not what it takes.
         """
+        if identity is not None and not 0 <= identity < 1 << 32:
+            message = f"identity is {identity}; agents are told a number of 32 bits"
+            raise UsageError(message)
         number = self._programs.entry_number(entry_point, module)
         entry = self._programs.entries[number]
         self._seating.check_memory_init(entry.program, memory_init)
-        slot = self._roster.add_one(number, entry.argument_bits(args or ()))
+        slot = self._roster.add_one(number, entry.argument_bits(() if args is None else args))
         if memory_init:
             self._seating.memory_init[slot] = bytes(memory_init)
         if identity is not None:
@@ -289,7 +293,7 @@ class SwarmManager:
         digest = self._programs.entries[int(self._roster.entries[slots[0]])].program.module.digest
         number = self._programs.entry_number(entry_point, digest)
         entry = self._programs.entries[number]
-        bits = entry.argument_bits(args or ())
+        bits = entry.argument_bits(() if args is None else args)
         self._seating.seat(slots)
         words = np.array(bits, dtype=np.uint64).reshape(1, len(bits))
         for seat, _ in self._seating.by_seat(slots):
@@ -420,9 +424,9 @@ class SwarmManager:
         turns = [
             (seat, self._roster.cohort_slots[slots[places]]) for seat, places in groups if seat
         ]
-        targets = [
-            seat.cohort.counts(in_cohort) + np.uint64(max_instructions) for seat, in_cohort in turns
-        ]
+        # More than can be counted is as good as no bound, and must not wrap around.
+        budget = np.uint64(min(max_instructions, _MOST_INSTRUCTIONS))
+        targets = [seat.cohort.counts(in_cohort) + budget for seat, in_cohort in turns]
         post = Post(self._roster, self._seating, self.settings)
         while True:
             for (seat, in_cohort), target in zip(turns, targets, strict=True):
@@ -472,7 +476,10 @@ class SwarmManager:
                 with `fast` floats, that may be so.
         """
         snapshot = read_snapshot(path)
-        swarm = cls(engine, imports=imports, **snapshot.settings)
+        try:
+            swarm = cls(engine, imports=imports, **snapshot.settings)
+        except (TypeError, OverflowError) as error:
+            raise _damaged(path, error) from error
         try:
             swarm._roster.begin_at(snapshot.first_agent)
             swarm._journal.first_agent = snapshot.first_agent
@@ -483,10 +490,9 @@ class SwarmManager:
             if not same_arrays(swarm._state(), snapshot.state):
                 message = f"the swarm of {path} did not come to where it was when it was saved"
                 raise CorruptError(message, where=str(path))
-        except TypeError as error:
+        except (TypeError, AttributeError, LookupError, ValueError, ArithmeticError) as error:
             swarm.close()
-            message = f"{path} is no saved swarm, or it is damaged ({error})"
-            raise CorruptError(message, where=str(path)) from error
+            raise _damaged(path, error) from error
         except BaseException:
             swarm.close()
             raise
@@ -546,6 +552,11 @@ class SwarmManager:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _damaged(path: Path, error: Exception) -> CorruptError:
+    message = f"{path} is no saved swarm, or it is damaged ({error})"
+    return CorruptError(message, where=str(path))
 
 
 def _columns_of(args: npt.ArrayLike) -> np.ndarray:

@@ -71,6 +71,11 @@ class FreeSlots(Sequence[int]):
         """Free slots that were taken."""
         self._freed.extend(slots)
 
+    def undo(self, slots: Sequence[int], used: int) -> None:
+        """Free slots that were taken last, when `used` was so many."""
+        self._freed.extend(slot for slot in slots if slot < used)
+        self._fresh = used
+
     @property
     def used(self) -> int:
         """One more than the highest slot that was ever taken."""
@@ -180,7 +185,7 @@ class Roster:
 
     def holds(self, agent_id: object) -> bool:
         """Whether there is such an agent."""
-        if not isinstance(agent_id, int):
+        if not isinstance(agent_id, int | np.integer):
             return False
         position = agent_id - self._first_id
         known = 0 <= position < self.next_agent_id - self._first_id
@@ -198,15 +203,21 @@ class Roster:
             NotFoundError: One of them is not there.
         """
         try:
-            places = np.array(agent_ids, dtype=np.int64).reshape(-1) - self._first_id
+            numbers = np.asarray(agent_ids)
+            whole = numbers.dtype.kind in "iub" or not numbers.size
+            places = numbers.astype(np.int64).reshape(-1) - self._first_id
         except (TypeError, ValueError, OverflowError):
-            places = np.array([-1])
+            whole, places = False, np.array([-1])
         known = (places >= 0) & (places < self.next_agent_id - self._first_id)
         slots = np.full(len(places), _FREE, dtype=np.int64)
+        if not whole:
+            known[:] = False
         slots[known] = self._slot_of[places[known]]
         if (slots == _FREE).any():
             for agent_id in agent_ids:
                 self.slot(agent_id)  # raises for the first that is not there
+            message = f"agents are named by integers, not by {agent_ids!r:.60}"
+            raise NotFoundError(message)
         firsts = np.unique(slots, return_index=True)[1]
         return slots if len(firsts) == len(slots) else slots[np.sort(firsts)]
 

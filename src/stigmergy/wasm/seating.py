@@ -36,6 +36,7 @@ class Seating:
         """By the number that is written in the roster; a number is never given twice."""
         self._next = 0
         self._scratch: dict[int, bytearray] = {}
+        self._closed = False
 
     @property
     def seats(self) -> list[Seated]:
@@ -63,7 +64,11 @@ class Seating:
 
         Raises:
             UnsupportedError: No engine can run a module, or not the one asked for.
+            UsageError: The swarm was closed.
         """
+        if self._closed:
+            message = "the swarm was closed, and its agents are gone: make another"
+            raise UsageError(message)
         roster = self._roster
         waiting = slots[roster.cohorts[slots] < 0]
         numbers: list[int] = np.unique(roster.entries[waiting]).tolist()
@@ -74,19 +79,33 @@ class Seating:
             chosen = waiting[roster.entries[waiting] == number]
             cohort, seat = self._seat_for(entry)
             in_cohort = seat.enter(chosen, self._identities_of(chosen))
+            try:
+                self._fill_memory(seat, chosen, in_cohort)
+                self._begin(seat, entry, chosen, in_cohort)
+            except BaseException:
+                # An agent in a cohort without its call would be one that has nothing to do.
+                seat.leave(in_cohort)
+                raise
             roster.cohort_slots[chosen] = in_cohort
             roster.cohorts[chosen] = cohort
-            self._fill_memory(seat, chosen, in_cohort)
-            widths: list[int] = np.unique(roster.widths[chosen]).tolist()
-            for width in widths:
-                rows = np.flatnonzero(roster.widths[chosen] == width)
-                seat.begin(in_cohort[rows], entry, roster.arguments[chosen[rows], :width])
+            for slot in chosen.tolist() if self.memory_init or self.identities else ():
+                self.identities.pop(slot, None)
+                if entry.program.has_memory:
+                    self.memory_init.pop(slot, None)
+
+    def _begin(self, seat: Seated, entry: Entry, slots: Slots, in_cohort: Slots) -> None:
+        roster = self._roster
+        widths: list[int] = np.unique(roster.widths[slots]).tolist()
+        for width in widths:
+            rows = np.flatnonzero(roster.widths[slots] == width)
+            seat.begin(in_cohort[rows], entry, roster.arguments[slots[rows], :width])
 
     def _identities_of(self, slots: Slots) -> npt.NDArray[np.uint32]:
         identities = self._roster.agent_ids[slots].astype(np.uint32)
         if self.identities:
             for position, slot in enumerate(slots.tolist()):
-                identities[position] = self.identities.pop(slot, identities[position])
+                if slot in self.identities:
+                    identities[position] = self.identities[slot]
         return identities
 
     def leave(self, slots: Slots) -> None:
@@ -106,6 +125,7 @@ class Seating:
 
     def close(self) -> None:
         """Close everything. Idempotent."""
+        self._closed = True
         for seat in self._seats.values():
             seat.cohort.close()
         self._seats.clear()
@@ -185,7 +205,7 @@ class Seating:
             return
         same: dict[bytes, list[int]] = {}
         for slot, place in zip(slots.tolist(), in_cohort.tolist(), strict=True):
-            content = self.memory_init.pop(slot, None)
+            content = self.memory_init.get(slot)
             if content is not None:
                 same.setdefault(content, []).append(place)
         for content, places in same.items():

@@ -149,14 +149,20 @@ class Seated:
 
     def enter(self, owners: Slots, agent_ids: npt.NDArray[np.uint32]) -> Slots:
         """Begin fresh instances for agents; returns their slots in the cohort."""
-        places = np.array(self._free.take(len(owners)), dtype=np.int64)
-        if self._free.used > len(self.owners):
-            capacity = min(max(self._free.used, 2 * len(self.owners)), self._free.limit)
-            self.cohort.reserve(capacity)
-            longer = np.full(capacity, -1, dtype=np.int64)
-            longer[: len(self.owners)] = self.owners
-            self.owners = longer
-        self.cohort.create(places, agent_ids)
+        used = self._free.used
+        taken = self._free.take(len(owners))
+        places = np.array(taken, dtype=np.int64)
+        try:
+            if self._free.used > len(self.owners):
+                capacity = min(max(self._free.used, 2 * len(self.owners)), self._free.limit)
+                self.cohort.reserve(capacity)
+                longer = np.full(capacity, -1, dtype=np.int64)
+                longer[: len(self.owners)] = self.owners
+                self.owners = longer
+            self.cohort.create(places, agent_ids)
+        except BaseException:
+            self._free.undo(taken, used)
+            raise
         self.owners[places] = owners
         return places
 

@@ -5,6 +5,7 @@ unsigned. Floats are Python's; the bits of a NaN beyond its being one are seen i
 """
 
 import math
+import operator
 import struct
 from collections.abc import Sequence
 
@@ -32,15 +33,21 @@ def to_bits(value_type: ValueType, number: Number) -> int:
     """
     if value_type in _BITS:
         bits = _BITS[value_type]
-        if not isinstance(number, int):
+        try:
+            number = operator.index(number)  # pyright: ignore[reportArgumentType] - tried
+        except TypeError as error:
             message = f"{number!r} is no integer, and the module takes {value_type} there"
-            raise UsageError(message)
+            raise UsageError(message) from error
         if not -(1 << (bits - 1)) <= number < 1 << bits:
             message = f"{number} does not fit into {value_type}"
             raise UsageError(message)
         return number & ((1 << bits) - 1)
     if value_type in _FORMATS:
-        return _float_bits(value_type, float(number))
+        try:
+            return _float_bits(value_type, float(number))
+        except (OverflowError, TypeError, ValueError) as error:
+            message = f"{number!r:.40} is no number that fits into {value_type}"
+            raise UsageError(message) from error
     message = f"a value of the type {value_type} cannot be given from outside"
     raise UsageError(message)
 
