@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from stigmergy import Task, TaskBoard, TaskStatus
-from stigmergy.errors import UsageError
+from stigmergy.errors import TransientError, UsageError
 from stigmergy.wasm import BatchAgent, SwarmManager
 from stigmergy.wasm.module.reading import to_binary
 
@@ -86,6 +86,11 @@ def test_a_batch_is_run_at_once_and_completed_together(
         ({"wat": '(module (import "stigmergy" "wait" (func)) (func))'}, "alone"),
         ({"module": "../secret.wasm"}, "outside of the folder"),
         ({"module": "absent.wasm"}, "cannot be read"),
+        ({"wasm": "é"}, "no base64"),
+        ({"entry": "square", "args": [1], "memory": "é"}, "no base64"),
+        ({"entry": "half", "args": [10**400]}, "fits into f64"),
+        ({"module": "a\0b"}, "no name of a file"),
+        ({"entry": "spin", "max_instructions": 1 << 61}, "10000000000 at most"),
         ({"entry": "square", "args": [1], "read": {"offset": 65_536, "size": 1}}, "outside"),
     ],
 )
@@ -232,3 +237,41 @@ def test_the_shell_runs_a_batch_agent(tmp_path: Path) -> None:
     assert said == "1 tasks came to an end here\n"
     shown = json.loads(run("board", "show", task_id, "--json"))
     assert "144" in json.dumps(shown)
+
+
+def test_what_no_engine_can_begin_fails_in_every_batch(
+    board: TaskBoard, swarm: SwarmManager
+) -> None:
+    text = '(module (func (export "f") (result funcref) (ref.null func)))'
+    ids = [post(board, wat=text, entry="f") for _ in range(3)]
+    BatchAgent(board, swarm).work_cycle()
+    assert {task(board, one).status for one in ids} == {TaskStatus.FAILED}
+
+
+def test_tasks_on_a_device_that_was_lost_are_tried_again(
+    board: TaskBoard, swarm: SwarmManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [post(board, entry="square", args=[n]) for n in range(3)]
+    agent = BatchAgent(board, swarm)
+
+    def lost(*_: object) -> object:
+        message = "the GPU's device was lost"
+        raise TransientError(message)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(swarm, "dispatch", lost)
+        agent.work_cycle()
+    assert {task(board, one).status for one in ids} == {TaskStatus.PENDING}
+    assert not swarm.bytecode_loaded
+
+
+def test_others_of_the_swarm_are_left_alone(board: TaskBoard, swarm: SwarmManager) -> None:
+    swarm.load_bytecode(WORK)
+    others = swarm.spawn_agents(62, "square", [[n] for n in range(62)])
+    agent = BatchAgent(board, swarm, limit=64)
+    ids = [post(board, entry="square", args=[3])]
+    ids += [post(board, wat=f"(module (func (result i32) (i32.const {n})))") for n in range(40)]
+    for _ in range(21):
+        agent.work_cycle()
+    assert {task(board, one).status for one in ids} == {TaskStatus.COMPLETED}
+    assert swarm.dispatch(others).agent_results[others[9]] == 81

@@ -3,7 +3,7 @@
 import base64
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -30,6 +30,8 @@ class _Outcome:
     task: Task
     result: JsonObject | None = None
     error: str = ""
+    retry: bool = False
+    """Whether it may go well when tried again."""
 
 
 class BatchAgent:
@@ -38,8 +40,8 @@ class BatchAgent:
     What a task's payload says is in `work.WasmWork`. Tasks of the same module run together, and
     all that finished are completed in one transaction. Each agent begins afresh, whatever ran
     before it. A task whose agent traps, uses up its instructions or is not well described fails
-    for good: it would do the same again. A process that dies loses nothing: the leases run out,
-    and the tasks are taken again.
+    for good: it would do the same again. Where a device was lost, tasks are tried again. A process
+    that dies loses nothing: the leases run out, and the tasks are taken again.
 
     Args:
         board: where the tasks are.
@@ -48,6 +50,8 @@ class BatchAgent:
         capabilities: what tasks may require of it.
         modules: the folder that a payload's `module` is looked up in; without one such tasks fail.
         limit: the most tasks to take at once.
+        most_instructions: the most that a task may ask for; one that asks for more fails. Others
+            of its batch wait for it.
         lease_s: how long a claim holds without a heartbeat.
     """
 
@@ -60,6 +64,7 @@ class BatchAgent:
         capabilities: Iterable[str] = (),
         modules: Path | None = None,
         limit: int = 1024,
+        most_instructions: int = 10_000_000_000,
         lease_s: float = DEFAULT_LEASE_S,
     ) -> None:
         if limit < 1:
@@ -71,6 +76,7 @@ class BatchAgent:
         self._capabilities = frozenset(capabilities)
         self._modules = modules.resolve() if modules else None
         self._limit = min(limit, swarm.max_agents)
+        self._most_instructions = most_instructions
         self._lease_s = lease_s
         self._recent: dict[str, None] = {}
         """The digests of the modules that it loaded, the one used last at the end."""
@@ -125,7 +131,7 @@ class BatchAgent:
         return self._board.complete_and_claim(
             self.agent_id,
             results,
-            self._limit,
+            min(self._limit, len(self._swarm.free_slots)),
             capabilities=self._capabilities,
             task_types=[TaskType.WASM],
             lease_s=self._lease_s,
@@ -168,10 +174,17 @@ class BatchAgent:
                 outcomes += self._dispatch(ids, budget, seated)
         finally:
             self._swarm.kill_agents(list(seated))
-            self._forget_modules()
+            # What a lost device held is of no use any more: it is compiled anew.
+            self._forget_modules(0 if any(one.retry for one in outcomes) else _KEPT_MODULES)
         return outcomes
 
     def _seat(self, work: WasmWork) -> int:
+        if work.max_instructions > self._most_instructions:
+            message = (
+                f"it asks for {work.max_instructions} instructions, and this agent gives a task "
+                f"{self._most_instructions} at most"
+            )
+            raise UsageError(message)
         digest = self._swarm.load_bytecode(self._module(work))
         self._recent.pop(digest, None)
         self._recent[digest] = None
@@ -182,12 +195,13 @@ class BatchAgent:
             work.entry, work.memory_bytes(), work.args, module=digest, identity=work.identity
         )
 
-    def _forget_modules(self) -> None:
+    def _forget_modules(self, kept: int) -> None:
         """Keep the modules used last: what was compiled for them takes memory."""
-        while len(self._recent) > _KEPT_MODULES:
+        while len(self._recent) > kept:
             oldest = next(iter(self._recent))
             del self._recent[oldest]
-            self._swarm.unload_bytecode(oldest)
+            with suppress(UsageError):  # others of the swarm run it, or unloaded it
+                self._swarm.unload_bytecode(oldest)
 
     def _module(self, work: WasmWork) -> bytes | str:
         """Return the module that a task names.
@@ -204,7 +218,11 @@ class BatchAgent:
                 f"the task names the module {work.module!r}, and the agent has no folder of them"
             )
             raise UsageError(message)
-        path = (self._modules / (work.module or "")).resolve()
+        try:
+            path = (self._modules / (work.module or "")).resolve()
+        except ValueError as error:
+            message = f"the module {work.module!r} is no name of a file: {error}"
+            raise UsageError(message) from error
         if not path.is_relative_to(self._modules):
             message = f"the module {work.module!r} lies outside of the folder of modules"
             raise UsageError(message)
@@ -219,6 +237,8 @@ class BatchAgent:
     ) -> list[_Outcome]:
         try:
             result = self._swarm.dispatch(ids, budget)
+        except TransientError as error:
+            return [_Outcome(seated[one][0], error=str(error), retry=True) for one in ids]
         except StigmergyError as error:  # a module that no engine can run: each task for itself
             if len(ids) == 1:
                 return [_Outcome(seated[ids[0]][0], error=str(error))]
@@ -265,7 +285,7 @@ class BatchAgent:
 
     def _fail(self, outcome: _Outcome) -> None:
         try:
-            self._board.fail(outcome.task, outcome.error, retry=False)
+            self._board.fail(outcome.task, outcome.error, retry=outcome.retry)
         except LostLeaseError:
             return  # another has it now, or it was cancelled
 

@@ -1,7 +1,6 @@
 """What a `wasm` task asks for, and what is told of it: the task's payload and its result. Pure."""
 
 import base64
-import binascii
 import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
@@ -92,7 +91,7 @@ def decode_base64(text: str, *, what: str) -> bytes:
     """
     try:
         return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error is one, and text beyond ASCII another
         message = f"the payload's {what} is no base64: {error}"
         raise UsageError(message) from error
 

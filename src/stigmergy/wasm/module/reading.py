@@ -62,7 +62,7 @@ def to_binary(source: bytes | str) -> bytes:
 
     try:
         return bytes(wat2wasm(source))
-    except WasmtimeError as error:
+    except (WasmtimeError, UnicodeEncodeError) as error:
         message = f"not a WebAssembly text module: {str(error).strip()}"
         raise InvalidModuleError(message) from error
 
