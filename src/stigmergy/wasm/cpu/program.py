@@ -24,6 +24,9 @@ from stigmergy.wasm.module.patching import MemoryShape, export_name, patch, uses
 
 __all__ = ["Program"]
 
+_MOST_ELEMENTS = 1 << 20
+"""Of all tables of an agent when it begins: there may be thousands of agents."""
+
 
 class Program:
     """A module ready to be instantiated many times."""
@@ -110,7 +113,12 @@ def _tables(module: Module, settings: CohortSettings) -> list[TableType]:
         for one in module.imports
         if isinstance(one.type, TableType)
     ]
-    return [*given, *module.tables]
+    tables = [*given, *module.tables]
+    elements = sum(one.limits.minimum for one in tables)
+    if elements > _MOST_ELEMENTS:
+        message = f"its tables begin with {elements} elements, and agents have {_MOST_ELEMENTS}"
+        raise UnsupportedError(message)
+    return tables
 
 
 def _memory_shape(module: Module, memory: MemoryType, settings: CohortSettings) -> MemoryShape:

@@ -149,8 +149,11 @@ def _limits(reader: BytesReader, flags: int) -> Limits:
 
 
 def _table_type(reader: BytesReader) -> TableType:
-    element = read_value_type(reader)
-    return TableType(element, _limits(reader, reader.byte()))
+    element, flags = read_value_type(reader), reader.byte()
+    if flags & 4:
+        message = "it has a table with addresses of 64 bits"
+        raise UnsupportedError(message)
+    return TableType(element, _limits(reader, flags))
 
 
 def _memory_type(reader: BytesReader) -> MemoryType:

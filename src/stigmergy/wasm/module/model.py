@@ -221,10 +221,12 @@ class Module:
 
     def function_name(self, function: int) -> str:
         """Return what people know a function by: its export, its debug name or its index."""
-        for name, index in self.exported_functions.items():
-            if index == function:
-                return name
-        return dict(self.names).get(function, f"function {function}")
+        return self._known_names.get(function, f"function {function}")
+
+    @cached_property
+    def _known_names(self) -> dict[int, str]:
+        exports = reversed(self.exported_functions.items())
+        return {**dict(self.names), **{index: name for name, index in exports}}
 
     def function_at(self, offset: int) -> int | None:
         """Return the index of the function whose body holds this byte of the module."""

@@ -169,10 +169,10 @@ def _name(text: str) -> bytes:
 
 
 def _function_imports(module: Module) -> Iterator[bytes]:
+    indices = {kind: index for index, kind in enumerate(module.types)}
     for one in module.imported_functions:
         assert isinstance(one.type, FunctionType)
-        index = module.types.index(one.type)
-        yield _name(one.module) + _name(one.name) + b"\0" + unsigned(index)
+        yield _name(one.module) + _name(one.name) + b"\0" + unsigned(indices[one.type])
 
 
 def _limits(limits: Limits, flags: int = 0) -> bytes:
