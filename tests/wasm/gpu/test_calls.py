@@ -184,3 +184,14 @@ def test_what_grows_is_seen_however_it_is_written() -> None:
     settings = CohortSettings(memory_bytes=4 << 16)
     layout = compile_module(module, settings, CompilerOptions()).layout
     assert layout.memory_words == 4 << 14
+
+
+def test_calls_through_a_table_to_too_many_are_refused_before_they_are_written() -> None:
+    """Each is a call of all that the table may name: of 3,000, a gigabyte of WGSL."""
+    calls = "(drop (call_indirect (type $t) (i32.const 0)))" * 3_000
+    text = f"""(module (type $t (func (result i32))) (table 3000 funcref)
+      (elem (i32.const 0) {" ".join(str(at) for at in range(3_000))})
+      {"(func (type $t) (i32.const 1))" * 3_000} (func (export "f") {calls}))"""
+    compiled = compile_module(read_module(text), CohortSettings(), CompilerOptions())
+    with pytest.raises(UnsupportedError, match="through tables"):
+        compiled.shader(frozenset({3_000}))

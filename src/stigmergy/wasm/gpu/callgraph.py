@@ -8,6 +8,7 @@ Drivers copy a plain function to every place that calls it. So one that is large
 it, and what calls it, is stacked too.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
@@ -83,7 +84,7 @@ class CallGraph:
     def callees(self, function: int) -> tuple[int, ...]:
         """Return the functions of the module's own that a function may call."""
         if function not in self._callees:
-            self._callees[function] = tuple(sorted(set(self._called_at(function))))
+            self._callees[function] = tuple(sorted(self._calls(function)))
         return self._callees[function]
 
     def reachable(self, entries: Iterable[int]) -> tuple[int, ...]:
@@ -139,26 +140,37 @@ class CallGraph:
             return
         weight, own_depth = _extent(self.tree(function).root.body)
         depth = own_depth
-        for callee in self._called_at(function):
+        for callee, places in self._calls(function).items():
             if callee in self._stacked:
                 self._stacked.add(function)
             else:
                 inner_weight, inner_depth = self._sizes[callee]
-                weight += inner_weight
+                weight += places * inner_weight
                 depth = max(depth, own_depth + inner_depth)
         self._sizes[function] = (weight, depth)
         if weight > _MOST_INSTRUCTIONS or depth > _MOST_DEPTH:
             self._stacked.add(function)
 
-    def _called_at(self, function: int) -> Iterator[int]:
-        """Yield the callees of a function, once for each place that calls them."""
+    def places(self, function: int) -> int:
+        """Return how many calls of functions of the module's own its code must hold.
+
+        A call through a table is one of each function that the table may name.
+        """
+        return sum(self._calls(function).values())
+
+    def _calls(self, function: int) -> Counter[int]:
+        """Return the callees of a function, and how many places call each."""
+        found: Counter[int] = Counter()
+        through_tables: Counter[FunctionType] = Counter()
         for one in operations(self.tree(function).root.body):
-            targets: tuple[int, ...] = ()
             if one.name == "call":
-                targets = (one.instruction.argument(),)
+                found[one.instruction.argument()] += 1
             elif one.name == "call_indirect":
-                targets = self.indirect_targets(self.module.types[one.instruction.argument()])
-            yield from (target for target in targets if target >= self._imported)
+                through_tables[self.module.types[one.instruction.argument()]] += 1
+        for type_, places in through_tables.items():
+            for target in self.indirect_targets(type_):
+                found[target] += places
+        return Counter({one: times for one, times in found.items() if one >= self._imported})
 
     @cached_property
     def _by_type(self) -> dict[FunctionType, tuple[int, ...]]:

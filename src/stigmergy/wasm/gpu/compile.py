@@ -5,7 +5,7 @@ emit.emit_function; this module joins them.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -33,6 +33,7 @@ __all__ = ["CompiledModule", "compile_module", "explain"]
 _MOST_FUNCTIONS = 0xFFFF
 _MOST_STATE_WORDS = 1 << 20
 _MOST_INSTRUCTIONS = 60_000
+_MOST_PLACES = 60_000
 # A number may be written with more bytes than it needs.
 _SIZE = re.compile(rb"\x3f\x80*\x00")
 _GROW = re.compile(rb"\x40\x80*\x00")
@@ -193,6 +194,7 @@ class CompiledModule:
                 "that a shader may have"
             )
             raise UnsupportedError(message)
+        self._check_places(reached)
         functions = [self.lowered(one) for one in reached]
         entered = sorted({*begun, *(one for one in reached if self.graph.is_stacked(one))})
         chains = {one: self._chain_words(one) for one in reached}
@@ -210,6 +212,15 @@ class CompiledModule:
             assembled.uses_mail,
             constants,
         )
+
+    def _check_places(self, functions: Iterable[int]) -> None:
+        places = sum(self.graph.places(one) for one in functions)
+        if places > _MOST_PLACES:
+            message = (
+                f"its calls, and those through tables to all that a table may name, are {places}, "
+                f"more than the {_MOST_PLACES} that a shader may have"
+            )
+            raise UnsupportedError(message)
 
     def _check_stack(self, entered: Sequence[int], chains: Mapping[int, int]) -> None:
         """Raise where one that begins could need more of the call stack than there is.
@@ -236,6 +247,7 @@ class CompiledModule:
             UnsupportedError: It cannot be said in WGSL.
         """
         if function not in self._lowered:
+            self._check_places((function,))
             self._lowered[function] = lower(self.graph.tree(function), self._around)
         return self._lowered[function]
 
