@@ -28,6 +28,7 @@ from stigmergy.testing.faults.clocks import faketime_missing
 from stigmergy.testing.faults.machine import mount_missing
 from stigmergy.testing.faults.powercut import strace_missing
 from stigmergy.testing.faults.wire import wire_missing
+from stigmergy.testing.lavapipe import LAVAPIPE_IN_A_HURRY
 from stigmergy.testing.postgres import PostgresServer, find_binaries
 
 FIXED_SEED = 20_250_101
@@ -206,6 +207,8 @@ def hermetic_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
         # Mesa writes it from a thread of its own, whose file may be open when a test ends.
         patch.setenv("MESA_SHADER_CACHE_DISABLE", "true")
+        for name, value in LAVAPIPE_IN_A_HURRY.items():
+            patch.setenv(name, value)
         yield
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stigmergy.testing.wasm.campaign import LAVAPIPE_IN_A_HURRY, open_engine
+from stigmergy.testing.wasm.campaign import open_engine
 from stigmergy.testing.wasm.slicing import Slicing
 from stigmergy.wasm.engine import CohortSettings, Engine, Status
 from stigmergy.wasm.module.model import Module
@@ -53,12 +53,9 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Module
 def engine(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Engine]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in LAVAPIPE_IN_A_HURRY.items():
-            patch.setenv(name, value)
-        made = open_engine(request.param, tmp_path_factory.mktemp("verdicts"))
-        yield made
-        made.close()
+    made = open_engine(request.param, tmp_path_factory.mktemp("verdicts"))
+    yield made
+    made.close()
 
 
 def run(

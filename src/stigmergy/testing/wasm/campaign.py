@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from stigmergy.errors import UnsupportedError
+from stigmergy.testing.lavapipe import LAVAPIPE_IN_A_HURRY
 from stigmergy.testing.wasm.cases import Case, draw_case
 from stigmergy.testing.wasm.choices import SeededChoices
 from stigmergy.testing.wasm.comparing import disagreements
@@ -26,7 +27,6 @@ from stigmergy.wasm.engine import Engine
 
 __all__ = [
     "COMPACT",
-    "LAVAPIPE_IN_A_HURRY",
     "Findings",
     "Verdict",
     "case_of",
@@ -40,8 +40,6 @@ __all__ = [
 
 COMPACT = "floats=15,size=24,functions=3,entries=2"
 """Features of modules that a software driver compiles in about a second."""
-LAVAPIPE_IN_A_HURRY = {"GALLIVM_PERF": "no_opt", "LP_NATIVE_VECTOR_WIDTH": "128"}
-"""An environment in which Mesa's lavapipe compiles in less than half the time."""
 _CHUNK = 20
 _MODULE_S = 300
 
