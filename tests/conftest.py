@@ -324,12 +324,18 @@ def _name_and_kill(pid: int) -> str:
     return f"{pid} ({name})"
 
 
+_DRIVERS_OWN = "/memfd:allocation"
+"""Memory that Mesa's driver shares with nobody, for as long as the process lives."""
+
+
 def _open_files() -> set[tuple[int, str]]:
     """Each descriptor with what it is of."""
     found: set[tuple[int, str]] = set()
     for entry in Path("/proc/self/fd").iterdir():
         try:
-            found.add((int(entry.name), str(entry.readlink())))
+            target = str(entry.readlink())
+            if not target.startswith(_DRIVERS_OWN):
+                found.add((int(entry.name), target))
         except FileNotFoundError:  # the one that listed the folder
             continue
     return found

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import _thread
 import threading
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from stigmergy import SwarmAgent, Task, TaskBoard, TaskStatus, TaskType
 from stigmergy.errors import LostLeaseError, TransientError, UsageError
 from stigmergy.swarm import Heartbeat, run_agents
+from stigmergy.swarm.nursery import Nursery
 
 
 @pytest.fixture
@@ -164,3 +166,16 @@ def test_until_idle_waits_for_what_a_dependency_will_free(board: TaskBoard) -> N
 def test_an_agent_needs_a_board() -> None:
     with pytest.raises(UsageError, match="task_board"):
         SwarmAgent("a")
+
+
+def test_an_interrupt_is_raised_when_the_threads_have_ended() -> None:
+    ended: list[bool] = []
+    nursery = Nursery()
+
+    def work() -> None:
+        _thread.interrupt_main()
+        ended.append(nursery.stop.wait(timeout=20))
+
+    with pytest.raises(KeyboardInterrupt), nursery:
+        nursery.start(work, name="worker")
+    assert ended == [True]

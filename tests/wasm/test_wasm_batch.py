@@ -85,7 +85,6 @@ def test_a_batch_is_run_at_once_and_completed_together(
         ({"wat": WORK, "wasm": "AGFzbQ=="}, "exactly one"),
         ({"wat": '(module (import "stigmergy" "wait" (func)) (func))'}, "alone"),
         ({"module": "../secret.wasm"}, "outside of the folder"),
-        ({"module": "absent.wasm"}, "cannot be read"),
         ({"wasm": "é"}, "no base64"),
         ({"entry": "square", "args": [1], "memory": "é"}, "no base64"),
         ({"entry": "half", "args": [10**400]}, "fits into f64"),
@@ -113,8 +112,25 @@ def test_a_module_is_a_file_of_the_folder(
     BatchAgent(board, swarm, modules=tmp_path).work_cycle()
     assert (task(board, named).result or {})["result"] == 16
     unnamed = post(board, module="work.wat", entry="square", args=[4])
+    absent = post(board, module="absent.wat", entry="square", args=[4])
     BatchAgent(board, swarm).work_cycle()
     assert "no folder" in (task(board, unnamed).error or "")
+    assert "no folder" in (task(board, absent).error or "")
+    # Another agent may have it.
+    assert task(board, unnamed).status is TaskStatus.PENDING
+
+
+def test_a_file_that_is_not_there_is_tried_again(
+    board: TaskBoard, swarm: SwarmManager, tmp_path: Path
+) -> None:
+    absent = post(board, module="work.wat", entry="square", args=[4])
+    agent = BatchAgent(board, swarm, modules=tmp_path)
+    agent.work_cycle()
+    assert "cannot be read" in (task(board, absent).error or "")
+    (tmp_path / "work.wat").write_text(WORK)
+    agent.run(threading.Event(), until_idle=True)
+    assert (task(board, absent).result or {})["result"] == 16
+    assert agent.failed == 1
 
 
 def test_a_task_draws_the_same_in_every_batch(board: TaskBoard, swarm: SwarmManager) -> None:
@@ -234,7 +250,7 @@ def test_the_shell_runs_a_batch_agent(tmp_path: Path) -> None:
     payload = json.dumps({"module": "work.wat", "entry": "square", "args": [12]})
     task_id = run("board", "post", "wasm", "--payload", payload).strip()
     said = run("wasm", "work", "--modules", str(tmp_path), "--until-idle", "--engine", "cpu")
-    assert said == "1 tasks came to an end here\n"
+    assert said == "1 task came to an end here\n"
     shown = json.loads(run("board", "show", task_id, "--json"))
     assert "144" in json.dumps(shown)
 

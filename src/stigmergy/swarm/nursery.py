@@ -74,12 +74,21 @@ class Nursery:
         if error is not None:
             self.stop.set()
         self._join_processes()
+        try:
+            self._join_threads()
+        except KeyboardInterrupt:
+            # They may be at work on what is freed behind the block. A second one is at once.
+            self.stop.set()
+            self._join_threads()
+            raise
+        if error is None and self._failures:
+            raise self._failures[0]
+
+    def _join_threads(self) -> None:
         for thread in self._threads:
             # A signal that comes just before a join without a time-out would wait as long as it.
             while thread.is_alive():
                 thread.join(_WAKE_S)
-        if error is None and self._failures:
-            raise self._failures[0]
 
     def _join_processes(self) -> None:
         while any(process.is_alive() for process in self._processes):

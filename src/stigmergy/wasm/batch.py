@@ -31,7 +31,11 @@ class _Outcome:
     result: JsonObject | None = None
     error: str = ""
     retry: bool = False
-    """Whether it may go well when tried again."""
+    """Whether it may go well when tried again, maybe by another agent."""
+
+
+class _ModuleAbsentError(UsageError):
+    """This agent does not have the file; another may."""
 
 
 class BatchAgent:
@@ -40,8 +44,9 @@ class BatchAgent:
     What a task's payload says is in `work.WasmWork`. Tasks of the same module run together, and
     all that finished are completed in one transaction. Each agent begins afresh, whatever ran
     before it. A task whose agent traps, uses up its instructions or is not well described fails
-    for good: it would do the same again. Where a device was lost, tasks are tried again. A process
-    that dies loses nothing: the leases run out, and the tasks are taken again.
+    for good: it would do the same again. Where a device was lost, or the module's file is not here,
+    tasks are tried again, maybe by another agent. A process that dies loses nothing: the leases run
+    out, and the tasks are taken again.
 
     Args:
         board: where the tasks are.
@@ -78,6 +83,8 @@ class BatchAgent:
         self._limit = min(limit, swarm.max_agents)
         self._most_instructions = most_instructions
         self._lease_s = lease_s
+        self.failed = 0
+        """How many tasks failed here."""
         self._recent: dict[str, None] = {}
         """The digests of the modules that it loaded, the one used last at the end."""
 
@@ -168,7 +175,8 @@ class BatchAgent:
                     work = WasmWork.of(self._board.load(task.payload))
                     seated[self._seat(work)] = (task, work)
                 except StigmergyError as error:
-                    outcomes.append(_Outcome(task, error=str(error)))
+                    absent = isinstance(error, _ModuleAbsentError)
+                    outcomes.append(_Outcome(task, error=str(error), retry=absent))
             for budget in sorted({work.max_instructions for _, work in seated.values()}):
                 ids = [one for one, (_, work) in seated.items() if work.max_instructions == budget]
                 outcomes += self._dispatch(ids, budget, seated)
@@ -215,9 +223,10 @@ class BatchAgent:
             return decode_base64(work.wasm, what="wasm")
         if self._modules is None:
             message = (
-                f"the task names the module {work.module!r}, and the agent has no folder of them"
+                f"the task names the module {work.module!r}, and the agent has no folder of them: "
+                "start it with --modules"
             )
-            raise UsageError(message)
+            raise _ModuleAbsentError(message)
         try:
             path = (self._modules / (work.module or "")).resolve()
         except ValueError as error:
@@ -230,7 +239,7 @@ class BatchAgent:
             return path.read_bytes()
         except OSError as error:
             message = f"the module {work.module!r} cannot be read: {error.strerror}"
-            raise UsageError(message) from error
+            raise _ModuleAbsentError(message) from error
 
     def _dispatch(
         self, ids: list[int], budget: int, seated: dict[int, tuple[Task, WasmWork]]
@@ -288,6 +297,7 @@ class BatchAgent:
             self._board.fail(outcome.task, outcome.error, retry=outcome.retry)
         except LostLeaseError:
             return  # another has it now, or it was cancelled
+        self.failed += 1
 
     def _complete(self, task: Task, result: JsonObject) -> None:
         try:

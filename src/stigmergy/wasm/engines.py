@@ -105,7 +105,7 @@ class Engines:
                 self._no_gpu = str(error)
             else:
                 if not self._gpu.is_hardware:
-                    self._no_gpu = f"{self._gpu.device} is no hardware"
+                    self._no_gpu = f"no GPU, but the software driver {self._gpu.device}"
                     self._gpu.close()
                     self._gpu = None
         return self._no_gpu

@@ -12,6 +12,14 @@ import numpy.typing as npt
 from stigmergy.errors import CorruptError, UsageError
 from stigmergy.wasm.engine import CohortSettings, FloatMode, Slots
 from stigmergy.wasm.engines import EngineName, Engines
+from stigmergy.wasm.given import (
+    arguments_of,
+    bytes_of,
+    columns_of,
+    entry_point_of,
+    source_of,
+    whole,
+)
 from stigmergy.wasm.hostcalls import Imports
 from stigmergy.wasm.journal import Journal, Operation, same_arrays
 from stigmergy.wasm.post import Post
@@ -83,12 +91,14 @@ class SwarmManager:
         imports: Imports | None = None,
         journal: bool = True,
     ) -> None:
-        self.max_agents = self.MAX_AGENTS if max_agents is None else max_agents
+        most = self.MAX_AGENTS if max_agents is None else max_agents
+        self.max_agents = whole("max_agents", most, 1)
         memory = self.AGENT_MEMORY_SIZE if agent_memory_size is None else agent_memory_size
         output = self.OUTPUT_SIZE_PER_AGENT if output_size is None else output_size
-        _check_sizes(max_agents=self.max_agents, agent_memory_size=memory, output_size=output + 1)
-        _check_sizes(mailbox_messages=mailbox_messages, message_bytes=message_bytes)
-        _check_sizes(call_stack_bytes=call_stack_bytes)
+        memory, output = whole("agent_memory_size", memory, 1), whole("output_size", output, 0)
+        mailbox_messages = whole("mailbox_messages", mailbox_messages, 1)
+        message_bytes = whole("message_bytes", message_bytes, 1)
+        call_stack_bytes = whole("call_stack_bytes", call_stack_bytes, 1)
         if floats not in ("strict", "fast"):
             message = f"floats is {floats!r}; it is strict or fast"
             raise UsageError(message)
@@ -107,10 +117,20 @@ class SwarmManager:
         self._programs = Programs(self.settings.imports)
         self._roster = Roster(self.max_agents)
         self._seating = Seating(self._roster, Engines(engine), self._programs, self.settings)
+        self._closed = False
         self.active_agents: Mapping[int, AgentState] = ActiveAgents(
             self._roster, self._programs.named
         )
         """The agents by number."""
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"{len(self._roster):,} agents"
+        return f"<{type(self).__name__}: {state} of at most {self.max_agents:,}>"
+
+    def _check_open(self) -> None:
+        if self._closed:
+            message = "the swarm is closed: its agents are gone; make another"
+            raise UsageError(message)
 
     # --- modules ---
 
@@ -130,8 +150,10 @@ class SwarmManager:
         Raises:
             InvalidModuleError: It is no valid module; the message has the reason.
             UnsupportedError: It imports what is not there, or needs what no engine has.
+            UsageError: It is neither bytes nor text, or the swarm is closed.
         """
-        digest = self._programs.load(wasm)
+        self._check_open()
+        digest = self._programs.load(source_of(wasm))
         module = self._programs.program(digest).module
         self._journal.add("load", wasm=module.wasm, digest=digest)
         return digest
@@ -214,24 +236,28 @@ class SwarmManager:
         Raises:
             BytecodeMissingError: No module is loaded.
             SwarmFullError: Every slot is taken.
-            UsageError: There is no such function, or the arguments are not what it takes.
+            UsageError: There is no such function, or the arguments are not what it takes; or the
+                swarm is closed.
         """
-        if identity is not None and not 0 <= identity < 1 << 32:
+        self._check_open()
+        entry_point, given = entry_point_of(entry_point), arguments_of(args)
+        content = bytes_of(memory_init, "memory_init") if memory_init is not None else None
+        if identity is not None and not 0 <= whole("identity", identity, 0) < 1 << 32:
             message = f"identity is {identity}; agents are told a number of 32 bits"
             raise UsageError(message)
         number = self._programs.entry_number(entry_point, module)
         entry = self._programs.entries[number]
-        self._seating.check_memory_init(entry.program, memory_init)
-        slot = self._roster.add_one(number, entry.argument_bits(() if args is None else args))
-        if memory_init:
-            self._seating.memory_init[slot] = bytes(memory_init)
+        self._seating.check_memory_init(entry.program, content)
+        slot = self._roster.add_one(number, entry.argument_bits(given))
+        if content:
+            self._seating.memory_init[slot] = content
         if identity is not None:
             self._seating.identities[slot] = identity
         self._journal.add(
             "spawn",
             entry_point=entry_point,
-            memory_init=memory_init,
-            args=None if args is None else list(args),
+            memory_init=content,
+            args=given,
             module=entry.program.module.digest,
             identity=identity,
         )
@@ -253,27 +279,27 @@ class SwarmManager:
         Raises:
             As `spawn_agent`; then none was seated.
         """
-        if count < 0:
-            message = f"{count} agents cannot be spawned"
-            raise UsageError(message)
+        self._check_open()
+        count, entry_point = whole("count", count, 0), entry_point_of(entry_point)
+        content = bytes_of(memory_init, "memory_init") if memory_init is not None else None
         number = self._programs.entry_number(entry_point, module)
         entry = self._programs.entries[number]
-        self._seating.check_memory_init(entry.program, memory_init)
-        columns = np.zeros((count, 0)) if args is None else _columns_of(args)
+        self._seating.check_memory_init(entry.program, content)
+        columns = np.zeros((count, 0)) if args is None else columns_of(args)
         if columns.ndim == 1:
             columns = columns[:, np.newaxis]
         if len(columns) != count:
             message = f"there are arguments for {len(columns)} agents, and {count} are spawned"
             raise UsageError(message)
         slots = self._roster.add(count, number, entry.argument_words(columns))
-        if memory_init:
-            self._seating.memory_init.update(dict.fromkeys(slots.tolist(), bytes(memory_init)))
+        if content:
+            self._seating.memory_init.update(dict.fromkeys(slots.tolist(), content))
         self._journal.add(
             "spawn_many",
             count=count,
             entry_point=entry_point,
             args=columns,
-            memory_init=memory_init,
+            memory_init=content,
             module=entry.program.module.digest,
         )
         return range(self._roster.next_agent_id - count, self._roster.next_agent_id)
@@ -289,18 +315,19 @@ class SwarmManager:
             NotFoundError: There is no such agent.
             UsageError, UnsupportedError: As for `spawn_agent` and `dispatch`.
         """
+        self._check_open()
+        entry_point, given = entry_point_of(entry_point), arguments_of(args)
         slots = self._roster.slots_of([agent_id])
         digest = self._programs.entries[int(self._roster.entries[slots[0]])].program.module.digest
         number = self._programs.entry_number(entry_point, digest)
         entry = self._programs.entries[number]
-        bits = entry.argument_bits(() if args is None else args)
+        bits = entry.argument_bits(given)
         self._seating.seat(slots)
         words = np.array(bits, dtype=np.uint64).reshape(1, len(bits))
         for seat, _ in self._seating.by_seat(slots):
             if seat is not None:
                 seat.begin(self._roster.cohort_slots[slots], entry, words)
         self._roster.entries[slots] = number
-        given = None if args is None else list(args)
         self._journal.add("restart", agent_id=agent_id, entry_point=entry_point, args=given)
 
     def kill_agent(self, agent_id: int) -> None:
@@ -356,6 +383,7 @@ class SwarmManager:
         Raises:
             As `get_agent_memory`; with no size given, UsageError where the agents' sizes differ.
         """
+        self._check_open()
         slots = self._roster.slots_of(agent_ids)
         self._seating.seat(slots)
         sizes = self._seating.memory_sizes(slots)
@@ -374,11 +402,13 @@ class SwarmManager:
             NotFoundError: There is no such agent (a KeyError).
             UsageError: The part lies outside of its memory; nothing was written.
         """
+        self._check_open()
+        content = bytes_of(data, "data")
         slots = self._roster.slots_of([agent_id])
         self._seating.seat(slots)
-        _check_part(offset, len(data), int(self._seating.memory_sizes(slots)[0]))
-        self._seating.write_memory(slots, offset, data)
-        self._journal.add("write", agent_id=agent_id, data=bytes(data), offset=offset)
+        _check_part(offset, len(content), int(self._seating.memory_sizes(slots)[0]))
+        self._seating.write_memory(slots, offset, content)
+        self._journal.add("write", agent_id=agent_id, data=content, offset=offset)
 
     # --- dispatch ---
 
@@ -394,9 +424,12 @@ class SwarmManager:
         Raises:
             NotFoundError: One of them is not there (a KeyError); none was run.
             UnsupportedError: The engine cannot run a module; the message has the reason.
+            UsageError: `max_instructions` is no such number, or the swarm is closed.
         """
-        if max_instructions < 1:
-            message = f"max_instructions is {max_instructions}; an agent needs at least 1"
+        self._check_open()
+        max_instructions = whole("max_instructions", max_instructions, 1)
+        if max_instructions > _MOST_INSTRUCTIONS:
+            message = f"max_instructions is {max_instructions}; the most is {_MOST_INSTRUCTIONS}"
             raise UsageError(message)
         begun = time.perf_counter()
         roster = self._roster
@@ -404,7 +437,7 @@ class SwarmManager:
         self._seating.seat(slots)
         groups = self._seating.by_seat(slots)
         undeliverable = self._run(slots, groups, max_instructions)
-        told = None if agent_ids is None else np.array(agent_ids, dtype=np.int64)
+        told = None if agent_ids is None else roster.agent_ids[slots]
         self._journal.add("dispatch", agent_ids=told, max_instructions=max_instructions)
         result = tell(roster, slots, groups, self._programs.entries)
         result.undeliverable = undeliverable
@@ -437,12 +470,13 @@ class SwarmManager:
 
     # --- saving ---
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Save the whole swarm to a file, agents in the middle of their calls included.
 
         Raises:
-            UsageError: It was made without a journal, or the file cannot be written.
+            UsageError: It was made without a journal or is closed, or the file cannot be written.
         """
+        self._check_open()
         if not self._journal.kept:
             message = "this swarm was made with journal=False: it cannot be saved"
             raise UsageError(message)
@@ -454,12 +488,12 @@ class SwarmManager:
         }
         journal = self._journal
         snapshot = Snapshot(settings, journal.operations, journal.first_agent, self._state())
-        write_snapshot(path, snapshot)
+        write_snapshot(Path(path), snapshot)
 
     @classmethod
     def restore(
         cls,
-        path: Path,
+        path: Path | str,
         engine: EngineName = "auto",
         *,
         imports: Imports | None = None,
@@ -475,6 +509,7 @@ class SwarmManager:
             CorruptError: It is damaged, or the agents did not come to where they were: on a GPU
                 with `fast` floats, that may be so.
         """
+        path = Path(path)
         snapshot = read_snapshot(path)
         try:
             swarm = cls(engine, imports=imports, **snapshot.settings)
@@ -539,7 +574,8 @@ class SwarmManager:
     # --- the end ---
 
     def close(self) -> None:
-        """Free the engines and all agents. Idempotent."""
+        """Free the engines and all agents: a closed swarm runs nothing more. Idempotent."""
+        self._closed = True
         self._seating.close()
 
     def __enter__(self) -> Self:
@@ -559,23 +595,9 @@ def _damaged(path: Path, error: Exception) -> CorruptError:
     return CorruptError(message, where=str(path))
 
 
-def _columns_of(args: npt.ArrayLike) -> np.ndarray:
-    """Return arguments as an array; lists that mix integers with floats keep them apart."""
-    columns = np.asarray(args)
-    mixed = columns.dtype.kind == "f" and not isinstance(args, np.ndarray)
-    return np.array(args, dtype=object) if mixed else columns
-
-
 def _check_part(offset: int, size: int, limit: int) -> None:
     if offset < 0 or size < 0 or offset + size > limit:
         message = (
             f"{size} bytes from {offset} on lie outside of the agent's memory of {limit} bytes"
         )
         raise UsageError(message)
-
-
-def _check_sizes(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            message = f"{name} is {size}; it must be at least 1"
-            raise UsageError(message)

@@ -8,7 +8,7 @@ from stigmergy.wasm.values import Number
 __all__ = ["SwarmResult"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class SwarmResult:
     """What the agents of a dispatch came to, each under its number.
 
@@ -30,3 +30,11 @@ class SwarmResult:
     """Messages of this dispatch to agents that are not there; they are lost."""
     agents_on: dict[str, int] = field(default_factory=dict[str, int])
     """How many agents ran on each device."""
+
+    def __repr__(self) -> str:
+        """Return how many came to what: the results of a large swarm would fill the screen."""
+        ends = [f"{len(self.agent_results):,} finished"]
+        ends += [f"{len(self.traps):,} trapped"] if self.traps else []
+        ends += [f"{len(self.unfinished):,} unfinished"] if self.unfinished else []
+        ends += [f"{self.undeliverable:,} messages lost"] if self.undeliverable else []
+        return f"<SwarmResult: {', '.join(ends)}, in {self.total_time_ms:.1f} ms>"

@@ -3,7 +3,7 @@
 No engine is known here.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, overload
 
@@ -196,13 +196,15 @@ class Roster:
         seated = self._slot_of[: self.next_agent_id - self._first_id]
         return seated[seated != _FREE]
 
-    def slots_of(self, agent_ids: Sequence[int]) -> Slots:
+    def slots_of(self, agent_ids: Iterable[int]) -> Slots:
         """Return the slots of some agents, each once, in the order given.
 
         Raises:
             NotFoundError: One of them is not there.
         """
         try:
+            if not isinstance(agent_ids, Sequence | np.ndarray | int):
+                agent_ids = list(agent_ids)
             numbers = np.asarray(agent_ids)
             whole = numbers.dtype.kind in "iub" or not numbers.size
             places = numbers.astype(np.int64).reshape(-1) - self._first_id

@@ -108,12 +108,14 @@ class Entry:
             return ()
         if self.type.params or count == 0:
             if count != len(self.type.params):
-                message = f"{count} arguments are given; the function has the type {self.type}"
+                name = self.program.module.function_name(self.function)
+                message = f"{_count(count)} given, and {name} has the type {self.type}"
                 raise UsageError(message)
             return self.type.params
         if count > len(self.prefilled):
+            name = self.program.module.function_name(self.function)
             message = (
-                f"{count} arguments are given; the function takes none, and the module has "
+                f"{_count(count)} given; {name} takes none, and the module has "
                 f"{len(self.prefilled)} mutable globals after global 0 to put them in"
             )
             raise UsageError(message)
@@ -188,6 +190,11 @@ class Seated:
         chosen = ready & (self.cohort.counts(places) < targets)
         if chosen.any():
             self.cohort.run(places[chosen], targets[chosen])
+
+
+def _count(arguments: int) -> str:
+    words = {0: "no arguments are", 1: "1 argument is"}
+    return words.get(arguments, f"{arguments} arguments are")
 
 
 def _offered(module: Module) -> str:

@@ -86,8 +86,13 @@ def read_snapshot(path: Path) -> Snapshot:
         raise UsageError(message) from error
     except StigmergyError:
         raise
+    except (IsADirectoryError, PermissionError) as error:
+        message = f"{path} cannot be read: {error.strerror}"
+        raise UsageError(message) from error
     except Exception as error:  # an archive can be damaged in a great many ways
-        message = f"{path} is no saved swarm, or it is damaged ({error})"
+        # What numpy says of a file that is none of its own would lead astray.
+        reason = "" if "pickle" in str(error) else f" ({error})"
+        message = f"{path} is no saved swarm, or it is damaged{reason}"
         raise CorruptError(message, where=str(path)) from error
 
 

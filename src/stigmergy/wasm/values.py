@@ -92,7 +92,9 @@ def _column_words(value_type: ValueType, column: np.ndarray) -> np.ndarray:
         raise UsageError(message)
     bits = _BITS[value_type]
     if len(column) and (int(column.min()) < -(1 << (bits - 1)) or int(column.max()) >= 1 << bits):
-        message = f"a number between {column.min()} and {column.max()} does not fit {value_type}"
+        low = int(column.min())
+        wrong = low if low < -(1 << (bits - 1)) else int(column.max())
+        message = f"{wrong} does not fit into {value_type}"
         raise UsageError(message)
     words = column.astype(np.uint64)
     return words & np.uint64(0xFFFFFFFF) if value_type in _NARROW else words

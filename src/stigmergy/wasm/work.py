@@ -68,7 +68,7 @@ class WasmWork(BaseModel):
             return cls.model_validate(dict(payload))
         except ValidationError as error:
             faults = "; ".join(
-                f"{'.'.join(str(part) for part in fault['loc']) or 'payload'}: {fault['msg']}"
+                _told_fault(".".join(str(part) for part in fault["loc"]), fault["msg"])
                 for fault in error.errors()
             )
             message = f"the payload of a wasm task is wrong: {faults}"
@@ -94,6 +94,13 @@ def decode_base64(text: str, *, what: str) -> bytes:
     except ValueError as error:  # binascii.Error is one, and text beyond ASCII another
         message = f"the payload's {what} is no base64: {error}"
         raise UsageError(message) from error
+
+
+def _told_fault(where: str, what: str) -> str:
+    if what == "Extra inputs are not permitted":
+        what = f"there is no such field; there are {', '.join(WasmWork.model_fields)}"
+    what = what.removeprefix("Value error, ")
+    return f"{where}: {what}" if where else what
 
 
 def told_result(number: Number) -> Number | str:

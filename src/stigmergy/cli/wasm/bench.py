@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from stigmergy.cli.console import amount
-from stigmergy.cli.wasm.options import AsJson
+from stigmergy.cli.console import amount, plural
+from stigmergy.cli.wasm.options import AsJson, check_extra
 from stigmergy.errors import UnsupportedError, UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ _PYTHON_AGENTS: Final = 4_096
 
 def bench(
     *,
-    agents: Annotated[int, typer.Option("--agents", "-n", min=1, help="How many.")] = 16_384,
+    agents: Annotated[
+        int, typer.Option("--agents", "-n", min=1, max=1 << 24, metavar="N", help="How many.")
+    ] = 16_384,
     engine: Annotated[
         list[str] | None,
         typer.Option("--engine", metavar="NAME", help="cpu or gpu; repeatable. Both by default."),
@@ -34,7 +36,9 @@ def bench(
         list[str] | None,
         typer.Option("--kernel", metavar="NAME", help="xorshift, collatz, fib, sieve; repeatable."),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="The best of so many counts.")] = 3,
+    rounds: Annotated[
+        int, typer.Option(min=1, metavar="N", help="The best of so many counts.")
+    ] = 3,
     as_json: AsJson = False,
 ) -> None:
     """Time small programs on each engine, and wasmtime by itself, and print the ratios.
@@ -42,14 +46,21 @@ def bench(
     A swarm's time is from spawning to having the results. It is held against
     a loop in Python (an instance and a call for each agent), and against
     wasmtime at its own speed on one thread, with no Python in the loop.
-    Every answer is checked against the program's own in Python.
+    Every answer is checked against the program's own in Python. The columns:
+    the best round, the first one with all that is made ready in it, and how
+    many times as fast as the loop in Python and as wasmtime by itself it is.
 
     [bold]Example[/bold]
 
       stig wasm bench --agents 65536 --engine gpu
     """
+    check_extra()
     from stigmergy.wasm.bench import KERNELS
 
+    for name in engine or ():
+        if name not in ("cpu", "gpu"):
+            message = f"--engine is {name!r}; it is cpu or gpu"
+            raise UsageError(message)
     unknown = [name for name in kernel or () if name not in KERNELS]
     if unknown:
         message = f"there is no kernel {unknown[0]!r}; there are {', '.join(KERNELS)}"
@@ -82,15 +93,19 @@ def _measure(
         except UnsupportedError as error:
             console.print(f"no {name}: {error}", style="yellow", markup=False)
             continue
-        rows.append(Measured(f"{name}: {', '.join(devices)}", *_figures(row)))
+        rows.append(Measured(name, *_figures(row)))
+        console.print(f"{name}: {', '.join(devices)}", style="dim", markup=False)
     if not rows:
         return rows
     instructions = rows[0].instructions
     few = min(agents, _PYTHON_AGENTS)
     python = measure_python(kernel, few, instructions)
     scale = agents / few
-    way = python.way if few == agents else f"{python.way} (timed for {few:,}, told for all)"
-    rows.append(Measured(way, agents, python.seconds * scale, python.first_s * scale, instructions))
+    if few < agents:
+        console.print(f"the loop in Python is timed for {few:,} agents", style="dim")
+    rows.append(
+        Measured(python.way, agents, python.seconds * scale, python.first_s * scale, instructions)
+    )
     rows.append(measure_native(kernel, agents, instructions))
     return rows
 
@@ -101,18 +116,18 @@ def _figures(row: Measured) -> tuple[int, float, float, int]:
 
 def _table(kernel: Kernel, rows: list[Measured]) -> Table:
     """Make the table of one kernel: the last two rows are what the others are held against."""
-    title = f"{kernel.name}({kernel.size})"
+    count = rows[0].agents if rows else 0
+    title = f"{kernel.name}({kernel.size}), {plural(count, 'agent')}"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("way")
-    for column in ("agents", "ms", "first ms", "instructions/s", "to Python", "to native"):
-        table.add_column(column, justify="right")
+    for column in ("ms", "first ms", "instructions/s", "x Python", "x native"):
+        table.add_column(column, justify="right", no_wrap=True)
     if not rows:
         return table
     python, native = rows[-2], rows[-1]
     for row in rows:
         table.add_row(
             row.way,
-            f"{row.agents:,}",
             f"{row.seconds * 1000:.1f}",
             f"{row.first_s * 1000:.0f}",
             amount(row.per_second),

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.syntax import Syntax
 from rich.text import Text
 
-from stigmergy.cli.console import clean
+from stigmergy.cli.console import clean, plural
+from stigmergy.cli.wasm.options import check_extra
 from stigmergy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def explain(
     """
     from stigmergy.wasm.module.reading import read_module_file
 
+    check_extra()
     wanted = stage or [one for one in _STAGES if one != "shader"]
     unknown = [one for one in wanted if one not in _STAGES]
     if unknown:
@@ -60,7 +62,8 @@ def explain(
     console = Console()
     if "module" in wanted:
         for line in _summary(decoded):
-            console.print(Text(clean(line)))
+            indent = line[: len(line) - len(line.lstrip())]
+            console.print(Text(indent + clean(line)))
     for index in functions:
         _print_function(console, decoded, index, wanted)
     if "shader" in wanted and functions:
@@ -95,12 +98,11 @@ def _summary(module: Module) -> list[str]:
     lines = [f"module of {len(module.wasm):,} bytes, {module.digest[:12]}"]
     lines += [f"  imports {one.module}.{one.name}: {one.type}" for one in module.imports]
     lines += [
-        f"  memory of {one.limits.minimum} pages, at most {one.limits.maximum or 'any number'}"
+        f"  memory of {plural(one.limits.minimum, 'page')}, at most {_most(one.limits.maximum)}"
         for one in module.all_memories
     ]
     lines += [
-        f"  table of {one.limits.minimum} {one.element}, at most "
-        f"{one.limits.maximum or 'any number'}"
+        f"  table of {one.limits.minimum} {one.element}, at most {_most(one.limits.maximum)}"
         for one in module.all_tables
     ]
     lines += [
@@ -108,10 +110,21 @@ def _summary(module: Module) -> list[str]:
         for index, one in enumerate(module.all_globals)
     ]
     lines += [
-        f"  function {index} {module.function_name(index)!r}: {kind}"
-        for index, kind in enumerate(module.functions)
+        f"  {_function(module, index)}: {kind}" for index, kind in enumerate(module.functions)
     ]
     return lines
+
+
+def _most(maximum: int | None) -> str:
+    return "any number" if maximum is None else str(maximum)
+
+
+def _function(module: Module, index: int) -> str:
+    if index < len(module.imported_functions):
+        one = module.imported_functions[index]
+        return f"function {index} is {one.module}.{one.name}"
+    name = module.function_name(index)
+    return name if name == f"function {index}" else f"function {index} {name!r}"
 
 
 def _print_function(console: Console, module: Module, index: int, wanted: list[str]) -> None:

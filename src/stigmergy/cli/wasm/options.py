@@ -10,9 +10,11 @@ import typer
 from stigmergy.errors import UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from stigmergy.wasm.engines import EngineName
 
-__all__ = ["AsJson", "EngineOption", "arguments_of", "bytes_of", "engine_of"]
+__all__ = ["AsJson", "EngineOption", "arguments_of", "bytes_of", "check_extra", "engine_of"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="As one JSON object.")]
 EngineOption = Annotated[
@@ -21,8 +23,19 @@ EngineOption = Annotated[
         "--engine", metavar="NAME", help="cpu, gpu, or auto: a hardware GPU where there is one."
     ),
 ]
-_SIZE: Final = re.compile(r"(\d+)\s*(|[kKmM])(?:i?[bB])?")
-_UNITS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20}
+_SIZE: Final = re.compile(r"(\d+)\s*(|[kKmMgG])(?:i?[bB])?")
+_UNITS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+def check_extra() -> None:
+    """See whether the packages of the extra `wasm` are there.
+
+    Raises:
+        UnsupportedError: One is not; the message says how to have it.
+    """
+    import stigmergy.wasm
+
+    _ = stigmergy.wasm.SwarmManager
 
 
 def engine_of(name: str) -> EngineName:
@@ -44,22 +57,31 @@ def bytes_of(text: str, *, what: str) -> int:
         UsageError: It is no size.
     """
     match = _SIZE.fullmatch(text.strip())
-    if match is None:
+    size = int(match[1]) * _UNITS[match[2].lower()] if match else 0
+    if not 1 <= size < 1 << 62:
         message = f"{what} is {text!r}; wanted a size such as 512, 64k or 1M"
         raise UsageError(message)
-    return int(match[1]) * _UNITS[match[2].lower()]
+    return size
 
 
-def arguments_of(text: str, agents: int) -> list[list[int | float]]:
+def arguments_of(text: str, agents: int) -> np.ndarray | None:
     """Return the arguments of each agent from a text such as `i,1000`: `i` is the agent's number.
+
+    None where there are none.
 
     Raises:
         UsageError: A part is neither a number nor `i`.
     """
     if not text.strip():
-        return [[] for _ in range(agents)]
+        return None
+    import numpy as np
+
     parts = [_argument(part.strip()) for part in text.split(",")]
-    return [[agent if part is None else part for part in parts] for agent in range(agents)]
+    whole = all(part is None or (isinstance(part, int) and abs(part) < 1 << 63) for part in parts)
+    columns = np.empty((agents, len(parts)), dtype=np.int64 if whole else object)
+    for position, part in enumerate(parts):
+        columns[:, position] = range(agents) if part is None else part
+    return columns
 
 
 def _argument(part: str) -> int | float | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 _SHOWN: Final = 10
+_MOST_AGENTS: Final = 1 << 24
+_MOST_INSTRUCTIONS: Final = (1 << 62) - 1
+_INTERRUPTED: Final = 130
+"""What a shell reports of a program that SIGINT ended."""
 _FIRST_SLICE: Final = 100_000
 _AIM_S: Final = 0.5
 """How long a slice shall take: so often the progress moves."""
@@ -32,7 +38,9 @@ _AIM_S: Final = 0.5
 def run(
     *,
     module: Annotated[Path, typer.Argument(metavar="MODULE", help="A .wasm or .wat file.")],
-    agents: Annotated[int, typer.Option("--agents", "-n", min=1, help="How many.")] = 1,
+    agents: Annotated[
+        int, typer.Option("--agents", "-n", min=1, max=_MOST_AGENTS, metavar="N", help="How many.")
+    ] = 1,
     entry: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="The export to call, or a function's index."),
@@ -60,7 +68,8 @@ def run(
     """Run agents of a WebAssembly module, each with memory of its own.
 
     Without --entry it is the export `run`, `main` or `_start`, or the only one.
-    Ends with 1 when an agent trapped or did not finish.
+    Ends with 1 when an agent trapped or did not finish. Ctrl-C stops it, and
+    prints what the agents came to so far.
 
     [bold]Examples[/bold]
 
@@ -68,24 +77,34 @@ def run(
 
       stig wasm run crc.wasm --entry checksum --engine gpu --json
     """
+    from stigmergy.swarm.nursery import stop_on_signals
+    from stigmergy.swarm.stop import Stop
     from stigmergy.wasm import SwarmManager
     from stigmergy.wasm.module.reading import read_module_file
 
     decoded = read_module_file(module)
     name = entry if entry is not None else _usual_entry(decoded.exported_functions, module)
     entry_point = int(name) if name.isdecimal() else name
-    columns = arguments_of(args, agents)
-    with SwarmManager(
-        engine_of(engine),
-        agents,
-        bytes_of(memory, what="--memory"),
-        floats="fast" if fast_floats else "strict",
-        seed=seed,
-    ) as swarm:
+    if max_instructions > _MOST_INSTRUCTIONS:
+        message = f"--max-instructions is {max_instructions}; the most is {_MOST_INSTRUCTIONS}"
+        raise UsageError(message)
+    stop = Stop()
+    with (
+        SwarmManager(
+            engine_of(engine),
+            agents,
+            bytes_of(memory, what="--memory"),
+            floats="fast" if fast_floats else "strict",
+            seed=seed,
+            journal=False,
+        ) as swarm,
+        # Engines may not be left in the middle of an agent: a signal is heeded between slices.
+        stop_on_signals(stop),
+    ):
         swarm.load_bytecode(decoded.wasm)
-        swarm.spawn_agents(agents, entry_point, columns if columns[0] else None)
+        swarm.spawn_agents(agents, entry_point, arguments_of(args, agents))
         begun = time.perf_counter()
-        result = _dispatch(swarm, agents, max_instructions, quiet=as_json)
+        result = _dispatch(swarm, agents, max_instructions, stop, quiet=as_json)
         seconds = time.perf_counter() - begun
         if as_json:
             print(json.dumps(_document(swarm, result, seconds), indent=2))
@@ -93,6 +112,8 @@ def run(
             _show(swarm, result, seconds)
             if output:
                 _show_outputs(result)
+    if stop.is_set():
+        raise typer.Exit(_INTERRUPTED)
     if result.traps or result.unfinished:
         raise typer.Exit(1)
 
@@ -111,7 +132,12 @@ def _usual_entry(exports: Iterable[str], module: Path) -> str:
 
 
 def _dispatch(
-    swarm: SwarmManager, agents: int, max_instructions: int, *, quiet: bool
+    swarm: SwarmManager,
+    agents: int,
+    max_instructions: int,
+    stop: threading.Event,
+    *,
+    quiet: bool,
 ) -> SwarmResult:
     """Dispatch in slices, so that the progress moves; the slices change nothing else."""
     console = Console(stderr=True)
@@ -133,10 +159,13 @@ def _dispatch(
             result = swarm.dispatch(max_instructions=size)
             used += size
             bar.update(shown, completed=agents - len(result.unfinished))
-            if not result.unfinished or used >= max_instructions:
+            if not result.unfinished or used >= max_instructions or stop.is_set():
                 return result
-            if time.perf_counter() - begun < _AIM_S:
+            took = time.perf_counter() - begun
+            if took < _AIM_S:
                 size *= 4
+            elif took > 4 * _AIM_S:
+                size = max(1, size // 4)
 
 
 def _document(swarm: SwarmManager, result: SwarmResult, seconds: float) -> dict[str, object]:
@@ -163,9 +192,9 @@ def _document(swarm: SwarmManager, result: SwarmResult, seconds: float) -> dict[
 def _show(swarm: SwarmManager, result: SwarmResult, seconds: float) -> None:
     console = Console()
     total = sum(result.instruction_counts.values())
-    ends = [f"{len(result.agent_results)} finished"]
-    ends += [f"{len(result.traps)} trapped"] if result.traps else []
-    ends += [f"{len(result.unfinished)} unfinished"] if result.unfinished else []
+    ends = [f"{len(result.agent_results):,} finished"]
+    ends += [f"{len(result.traps):,} trapped"] if result.traps else []
+    ends += [f"{len(result.unfinished):,} unfinished"] if result.unfinished else []
     agents = len(result.instruction_counts)
     console.print(Text(f"{plural(agents, 'agent')}: {', '.join(ends)}", style="bold"))
     speed = f", {amount(total / seconds)} a second" if seconds else ""
@@ -180,6 +209,18 @@ def _show(swarm: SwarmManager, result: SwarmResult, seconds: float) -> None:
     console.print(table)
     if agents > _SHOWN:
         console.print(Text(f"… and {agents - _SHOWN:,} more: --json has all", style="dim"))
+        _show_traps(console, result)
+
+
+def _show_traps(console: Console, result: SwarmResult) -> None:
+    """Tell the kinds of traps, which may be those of agents that the table leaves out."""
+    first: dict[str, int] = {}
+    for agent, trap in result.traps.items():
+        first.setdefault(str(trap), agent)
+    counts = Counter(str(trap) for trap in result.traps.values())
+    for trap, count in counts.most_common(_SHOWN):
+        whose = f"{plural(count, 'agent')}, the first is {first[trap]}"
+        console.print(Text(f"{trap}: {whose}", style="red"))
 
 
 def _result_text(result: SwarmResult, agent: int) -> Text:

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from stigmergy.cli.board.place import BoardUrl, open_board
+from stigmergy.cli.console import plural
 from stigmergy.cli.wasm.options import EngineOption, bytes_of, engine_of
+from stigmergy.errors import UsageError
 
 __all__ = ["work"]
 
@@ -48,6 +50,9 @@ def work(
 
       stig wasm work --modules ants/ --until-idle
     """
+    if modules is not None and not modules.is_dir():
+        message = f"--modules is {str(modules)!r}, which is no folder"
+        raise UsageError(message)
     from stigmergy.swarm.nursery import stop_on_signals
     from stigmergy.swarm.stop import Stop
     from stigmergy.wasm import BatchAgent, SwarmManager
@@ -68,9 +73,11 @@ def work(
             modules=modules,
             limit=batch,
         )
+        typer.echo(f"{worker.agent_id} takes wasm tasks; Ctrl-C ends it", err=True)
         done = worker.run(
             stop,
             until_idle=until_idle,
-            progress=lambda count: typer.echo(f"{count:,} tasks", err=True),
+            progress=lambda count: typer.echo(plural(count, "task"), err=True),
         )
-    typer.echo(f"{done:,} tasks came to an end here")
+    failed = f", {worker.failed:,} of them failed" if worker.failed else ""
+    typer.echo(f"{plural(done, 'task')} came to an end here{failed}")

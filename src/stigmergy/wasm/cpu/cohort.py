@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
@@ -93,7 +94,8 @@ class CpuCohort:
                 for thread in range(self._threads):
                     # Dealt like cards: neighbours tend to take alike.
                     part = rest[thread :: self._threads]
-                    nursery.start(partial(_advance, part), name=f"wasm {thread}")
+                    work_on = partial(_advance, part, nursery.stop)
+                    nursery.start(work_on, name=f"wasm {thread}")
         else:
             _advance(rest)
         return self.statuses(slots)
@@ -225,7 +227,10 @@ def _numbers(slots: Slots) -> list[int]:
     return slots.tolist()
 
 
-def _advance(work: list[tuple[Agent, int]]) -> None:
+def _advance(work: list[tuple[Agent, int]], stop: threading.Event | None = None) -> None:
+    """Run agents to their targets, one after the other; asked to stop, leave the rest READY."""
     cell = Cell()
     for agent, target in work:
+        if stop is not None and stop.is_set():
+            return
         agent.advance(target, cell)

@@ -47,7 +47,10 @@ def read_module_file(path: Path) -> Module:
     except OSError as error:
         message = f"the module {path} cannot be read: {error.strerror}"
         raise UsageError(message) from error
-    return read_module(content)
+    try:
+        return read_module(content)
+    except (InvalidModuleError, UnsupportedError) as error:
+        raise type(error)(f"{path}: {error}") from error
 
 
 def to_binary(source: bytes | str) -> bytes:
@@ -63,7 +66,8 @@ def to_binary(source: bytes | str) -> bytes:
     try:
         return bytes(wat2wasm(source))
     except (WasmtimeError, UnicodeEncodeError) as error:
-        message = f"not a WebAssembly text module: {str(error).strip()}"
+        reason = str(error).strip().replace("<anon>:", "line ")
+        message = f"not a WebAssembly text module: {reason}"
         raise InvalidModuleError(message) from error
 
 
