@@ -87,7 +87,6 @@ def test_what_agents_wrote_cannot_reach_the_terminal() -> None:
         (["half.wat", "--args", "1", "-n", "0"], 2, "greater than"),
         (["half.wat", "--args", "1", "-n", "99999999999"], 2, "less than"),
         (["loop.wat", "--max-instructions", "1000"], 1, ""),
-        (["loop.wat", "--max-instructions", str(1 << 62)], 2, "--max-instructions is 46"),
     ],
 )
 def test_bad_input_is_named(words: list[str], code: int, says: str) -> None:

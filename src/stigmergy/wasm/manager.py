@@ -242,7 +242,7 @@ class SwarmManager:
         self._check_open()
         entry_point, given = entry_point_of(entry_point), arguments_of(args)
         content = bytes_of(memory_init, "memory_init") if memory_init is not None else None
-        if identity is not None and not 0 <= whole("identity", identity, 0) < 1 << 32:
+        if identity is not None and not 0 <= identity < 1 << 32:
             message = f"identity is {identity}; agents are told a number of 32 bits"
             raise UsageError(message)
         number = self._programs.entry_number(entry_point, module)
@@ -428,9 +428,6 @@ class SwarmManager:
         """
         self._check_open()
         max_instructions = whole("max_instructions", max_instructions, 1)
-        if max_instructions > _MOST_INSTRUCTIONS:
-            message = f"max_instructions is {max_instructions}; the most is {_MOST_INSTRUCTIONS}"
-            raise UsageError(message)
         begun = time.perf_counter()
         roster = self._roster
         slots = roster.slots() if agent_ids is None else roster.slots_of(agent_ids)
@@ -511,9 +508,10 @@ class SwarmManager:
         """
         path = Path(path)
         snapshot = read_snapshot(path)
+        Engines(engine)  # what is wrong with the name is not the file's fault
         try:
             swarm = cls(engine, imports=imports, **snapshot.settings)
-        except (TypeError, OverflowError) as error:
+        except (TypeError, OverflowError, UsageError) as error:
             raise _damaged(path, error) from error
         try:
             swarm._roster.begin_at(snapshot.first_agent)

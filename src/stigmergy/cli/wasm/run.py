@@ -27,7 +27,6 @@ __all__ = ["run"]
 
 _SHOWN: Final = 10
 _MOST_AGENTS: Final = 1 << 24
-_MOST_INSTRUCTIONS: Final = (1 << 62) - 1
 _INTERRUPTED: Final = 130
 """What a shell reports of a program that SIGINT ended."""
 _FIRST_SLICE: Final = 100_000
@@ -85,9 +84,6 @@ def run(
     decoded = read_module_file(module)
     name = entry if entry is not None else _usual_entry(decoded.exported_functions, module)
     entry_point = int(name) if name.isdecimal() else name
-    if max_instructions > _MOST_INSTRUCTIONS:
-        message = f"--max-instructions is {max_instructions}; the most is {_MOST_INSTRUCTIONS}"
-        raise UsageError(message)
     stop = Stop()
     with (
         SwarmManager(
