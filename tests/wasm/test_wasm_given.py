@@ -50,10 +50,10 @@ def test_a_mistake_is_named(
 
 
 def test_numbers_of_numpy_are_numbers_and_can_be_saved(swarm: SwarmManager, tmp_path: Path) -> None:
-    first = swarm.spawn_agent(np.int64(0), args=np.array([3]))  # pyright: ignore[reportArgumentType]
-    second = swarm.spawn_agents(np.int64(1), "square", [4])[0]  # pyright: ignore[reportArgumentType]
+    first = swarm.spawn_agent(np.int64(0), args=np.array([3]))  # pyright: ignore[reportArgumentType] - wrong on purpose
+    second = swarm.spawn_agents(np.int64(1), "square", [4])[0]  # pyright: ignore[reportArgumentType] - wrong on purpose
     assert type(second) is int
-    assert swarm.dispatch({first, second}).agent_results == {first: 9, second: 16}  # pyright: ignore[reportArgumentType]
+    assert swarm.dispatch({first, second}).agent_results == {first: 9, second: 16}  # pyright: ignore[reportArgumentType] - wrong on purpose
     swarm.save(str(tmp_path / "saved"))
     with SwarmManager.restore(str(tmp_path / "saved"), engine="cpu") as again:
         assert again.dispatch().agent_results == {first: 9, second: 16}
@@ -62,10 +62,10 @@ def test_numbers_of_numpy_are_numbers_and_can_be_saved(swarm: SwarmManager, tmp_
 def test_what_is_written_is_as_long_as_its_bytes(swarm: SwarmManager) -> None:
     agent = swarm.spawn_agent("square", args=[1])
     words = np.arange(3, dtype=np.int64)
-    swarm.set_agent_memory(agent, words)  # pyright: ignore[reportArgumentType]
+    swarm.set_agent_memory(agent, words)  # pyright: ignore[reportArgumentType] - wrong on purpose
     assert swarm.get_agent_memory(agent, 24) == words.tobytes()
     with pytest.raises(UsageError, match="24 bytes from 65530"):
-        swarm.set_agent_memory(agent, words, 65_530)  # pyright: ignore[reportArgumentType]
+        swarm.set_agent_memory(agent, words, 65_530)  # pyright: ignore[reportArgumentType] - wrong on purpose
 
 
 def test_a_closed_swarm_says_so() -> None:

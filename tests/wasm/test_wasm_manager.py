@@ -351,8 +351,8 @@ def test_a_call_that_cannot_begin_is_refused_again_and_again() -> None:
         for _ in range(3):
             with pytest.raises(UnsupportedError, match="funcref"):
                 swarm.dispatch([agent])
-        assert swarm._seating.memory_init  # pyright: ignore[reportPrivateUsage]
-        assert swarm._seating.identities  # pyright: ignore[reportPrivateUsage]
+        assert swarm._seating.memory_init  # pyright: ignore[reportPrivateUsage] - wrong on purpose
+        assert swarm._seating.identities  # pyright: ignore[reportPrivateUsage] - wrong on purpose
 
 
 def test_a_cohort_without_room_can_be_tried_with_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -395,11 +395,11 @@ def test_an_identity_is_of_32_bits_and_no_bound_wraps_around() -> None:
 def test_numbers_of_numpy_are_numbers_and_can_be_saved(tmp_path: Path) -> None:
     with SwarmManager.from_wasm(SUM, "cpu") as swarm:
         half = swarm.spawn_agent("half", args=np.array([3], dtype=np.float32))
-        total = swarm.spawn_agent("sum", args=[np.int64(4)])  # pyright: ignore[reportArgumentType]
+        total = swarm.spawn_agent("sum", args=[np.int64(4)])  # pyright: ignore[reportArgumentType] - wrong on purpose
         assert np.int64(total) in swarm.active_agents
         assert swarm.dispatch().agent_results == {half: 1.5, total: 10}
         with pytest.raises(NotFoundError, match=r"0\.7"):
-            swarm.kill_agents([0.7])  # pyright: ignore[reportArgumentType]
+            swarm.kill_agents([0.7])  # pyright: ignore[reportArgumentType] - wrong on purpose
         swarm.save(tmp_path / "swarm")
     with SwarmManager.restore(tmp_path / "swarm", "cpu") as again:
         assert list(again.active_agents) == [half, total]
@@ -416,7 +416,7 @@ def test_a_journal_does_not_grow_with_what_is_over() -> None:
             for text in (SUM, MAIL, SUM):
                 swarm.load_bytecode(text)
             swarm.kill_agent(swarm.spawn_agent("stop"))
-        verbs = [one.verb for one in swarm._journal.operations]  # pyright: ignore[reportPrivateUsage]
+        verbs = [one.verb for one in swarm._journal.operations]  # pyright: ignore[reportPrivateUsage] - wrong on purpose
         assert verbs == ["load", "load"]
 
 

@@ -49,8 +49,8 @@ class Nursery:
                 self.stop.set()
 
         thread = threading.Thread(target=guarded, name=name)
+        self._threads.append(thread)  # first: an interrupt may come right after the start
         thread.start()
-        self._threads.append(thread)
 
     def start_process(self, work: Callable[..., object], *args: Any, name: str) -> None:
         """Run an importable function in a process of its own, with picklable arguments.
