@@ -15,12 +15,12 @@ from stigmergy.errors import StigmergyError
 from stigmergy.swarm import Nursery, run_agents
 
 POOL = """
-import sys, threading, time
+import os, sys, threading, time
 from stigmergy import TaskBoard
 from stigmergy.swarm import run_agents, stop_on_signals
 
 def work(task):
-    print("working", flush=True)
+    os.write(1, b"working\\n")  # print lets another thread between word and line end
     time.sleep(float(task.payload["s"]))
     return {}
 

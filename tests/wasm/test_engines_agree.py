@@ -30,8 +30,8 @@ from stigmergy.testing.wasm.strategies import cases
 from stigmergy.wasm.engine import Engine
 
 ON_CPU = 250
-ON_GPU = 150
-PARTS = 6
+ON_GPU = 60
+PARTS = 4
 """A software driver takes half a second to compile one: the parts are shared among processes."""
 NIGHTLY = 20_000
 SUPPORTED = 0.95
