@@ -100,7 +100,16 @@ def _backports() -> str | None:
     keys = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
     if facts.get("ID") != "debian" or not codename or not keys.exists():
         return None
-    return f"deb [signed-by={keys}] http://deb.debian.org/debian {codename}-backports main"
+    mirror = _mirror(codename)
+    return f"deb [signed-by={keys}] {mirror} {codename}-backports main" if mirror else None
+
+
+def _mirror(codename: str) -> str | None:
+    """Where this machine gets its Debian from, which has the backports too."""
+    listing = ["apt-get", "indextargets", "--format", "$(SITE) $(RELEASE) $(COMPONENT)"]
+    done = subprocess.run(listing, capture_output=True, text=True, check=False)
+    rows = (line.split() for line in done.stdout.splitlines())
+    return next((row[0] for row in rows if row[1:] == [codename, "main"]), None)
 
 
 def _install_backported(
