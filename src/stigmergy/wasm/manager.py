@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,10 @@ from stigmergy.wasm.given import (
     whole,
 )
 from stigmergy.wasm.hostcalls import Imports
-from stigmergy.wasm.journal import Journal, Operation, same_arrays
+from stigmergy.wasm.journal import Journal, same_arrays
 from stigmergy.wasm.post import Post
 from stigmergy.wasm.programs import BytecodeMissingError, Programs
+from stigmergy.wasm.replaying import replay
 from stigmergy.wasm.result import SwarmResult
 from stigmergy.wasm.roster import ActiveAgents, AgentState, Roster
 from stigmergy.wasm.seating import Seating
@@ -484,7 +485,9 @@ class SwarmManager:
             **{name: getattr(self.settings, name) for name in _SAVED_SETTINGS},
         }
         journal = self._journal
-        snapshot = Snapshot(settings, journal.operations, journal.first_agent, self._state())
+        snapshot = Snapshot(
+            settings, journal.operations, journal.first_agent, self._seating.state()
+        )
         write_snapshot(Path(path), snapshot)
 
     @classmethod
@@ -517,10 +520,10 @@ class SwarmManager:
             swarm._roster.begin_at(snapshot.first_agent)
             swarm._journal.first_agent = snapshot.first_agent
             for done, operation in enumerate(snapshot.operations, 1):
-                swarm._do(operation)
+                replay(swarm, operation)
                 if progress:
                     progress(done, len(snapshot.operations))
-            if not same_arrays(swarm._state(), snapshot.state):
+            if not same_arrays(swarm._seating.state(), snapshot.state):
                 message = f"the swarm of {path} did not come to where it was when it was saved"
                 raise CorruptError(message, where=str(path))
         except (TypeError, AttributeError, LookupError, ValueError, ArithmeticError) as error:
@@ -530,44 +533,6 @@ class SwarmManager:
             swarm.close()
             raise
         return swarm
-
-    def _do(self, operation: Operation) -> None:
-        given: dict[str, Any] = dict(operation.given)
-        match operation.verb:
-            case "load":
-                self.load_bytecode(given["wasm"])
-            case "unload":
-                self.unload_bytecode(**given)
-            case "spawn":
-                self.spawn_agent(**given)
-            case "spawn_many":
-                self.spawn_agents(**given)
-            case "restart":
-                self.restart_agent(**given)
-            case "kill":
-                self.kill_agents(**given)
-            case "write":
-                self.set_agent_memory(**given)
-            case "dispatch":
-                ids = given["agent_ids"]
-                agents = None if ids is None else ids.tolist()
-                self.dispatch(agents, given["max_instructions"])
-
-    def _state(self) -> dict[str, npt.NDArray[np.int64] | npt.NDArray[np.uint64]]:
-        """Return what the agents came to: their numbers, statuses and counts."""
-        slots = self._roster.slots()
-        statuses = np.zeros(len(slots), dtype=np.int64)
-        counts = np.zeros(len(slots), dtype=np.uint64)
-        for seat, places in self._seating.by_seat(slots):
-            if seat is not None:
-                in_cohort = self._roster.cohort_slots[slots[places]]
-                statuses[places] = seat.cohort.statuses(in_cohort)
-                counts[places] = seat.cohort.counts(in_cohort)
-        return {
-            "agents": self._roster.agent_ids[slots],
-            "statuses": statuses,
-            "counts": counts,
-        }
 
     # --- the end ---
 

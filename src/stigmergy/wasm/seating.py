@@ -131,6 +131,19 @@ class Seating:
         self._seats.clear()
         self._engines.close()
 
+    def state(self) -> dict[str, npt.NDArray[np.int64] | npt.NDArray[np.uint64]]:
+        """Return what all agents came to: their numbers, statuses and counts."""
+        slots = self._roster.slots()
+        statuses = np.zeros(len(slots), dtype=np.int64)
+        counts = np.zeros(len(slots), dtype=np.uint64)
+        for seat, places in self.by_seat(slots):
+            if seat is not None:
+                in_cohort = self._roster.cohort_slots[slots[places]]
+                statuses[places] = seat.cohort.statuses(in_cohort)
+                counts[places] = seat.cohort.counts(in_cohort)
+        agents = self._roster.agent_ids[slots]
+        return {"agents": agents, "statuses": statuses, "counts": counts}
+
     # --- memory ---
 
     def check_memory_init(self, program: Program, content: bytes | None) -> None:
