@@ -41,6 +41,7 @@ TEST_PROGRAMS = (
     Needed("pgbouncer", "pgbouncer", "the tests behind a pooler of PostgreSQL"),
     Needed("initdb", "postgresql", "the tests on PostgreSQL", "usr/lib/postgresql/*/bin/initdb"),
     Needed("wast2json", "wabt", "the tests that read WebAssembly's own suite"),
+    Needed("chromium", "chromium", "the tests of the dashboard"),
     Needed("clang", "clang", "the tests that compile programs to WebAssembly"),
     Needed("wasm-ld", "lld", "the tests that link programs to WebAssembly"),
     Needed(
