@@ -1,0 +1,51 @@
+// Which run this is, how it stands, and whether what is shown is as of now.
+
+import { h, setAttribute, setText } from "../dom.js";
+import { Part } from "../part.js";
+import { ago, seconds, short } from "../text.js";
+
+const WORDS = {
+  connecting: "connecting …", live: "live", reconnecting: "reconnecting …", refused: "no access",
+};
+
+class RunHead extends Part {
+  static parts = ["run", "feed", "paused", "connection"];
+  static everySecond = true;
+
+  build() {
+    this.id = h("span", { class: "run-id", dir: "auto" });
+    this.state = h("span", { class: "pill" });
+    this.label = h("span", { class: "label-chip", dir: "auto" });
+    this.facts = h("span", { class: "run-facts", dir: "auto" });
+    this.link = h("span", { class: "link-state", role: "status" });
+    this.append(h("div", { class: "run-line" }, this.id, this.state, this.label, this.link), this.facts);
+  }
+
+  show() {
+    const { run, connection, reason, paused } = this.store;
+    setText(this.id, run.run_id ? short(run.run_id, 60) : this.store.ready ? "A board without a run" : "…");
+    const state = paused.includes("*") && run.state === "running" ? "paused" : (run.state ?? "unknown");
+    setText(this.state, state);
+    setAttribute(this.state, "data-state", state);
+    setText(this.label, short(run.label ?? "", 120));
+    setAttribute(this.label, "hidden", !run.label);
+    setText(this.facts, factsOf(this.store));
+    const replay = this.store.feed.replay;
+    setText(this.link, connection === "live" && replay ? (replay.paused ? "replay stands still" : `replay × ${replay.speed}`) : WORDS[connection]);
+    setAttribute(this.link, "data-state", connection);
+    setAttribute(this.link, "title", reason);
+  }
+}
+
+function factsOf(store) {
+  const { run } = store;
+  if (!store.ready) return "";
+  const parts = [];
+  if (run.verdict) parts.push(run.verdict);
+  if (run.target) parts.push(`onto ${String(run.target).replace("refs/heads/", "")}`);
+  if (run.model) parts.push(run.model);
+  if (run.started_at) parts.push(run.ended_at ? `took ${seconds(run.ended_at - run.started_at)}` : `for ${ago(store.since(run.started_at))}`);
+  return short(parts.join(" · "), 300);
+}
+
+customElements.define("stig-run-head", RunHead);
