@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final, cast
 
-from stigmergy.cli.console import amount, clean, duration, money, plural, short_agent
-from stigmergy.coding.view import AgentView, RunView
+from stigmergy.cli.console import amount, clean, duration, money, plural
+from stigmergy.monitor import AgentRow, RunView
 
 __all__ = [
     "agents_at_work",
@@ -67,16 +67,17 @@ def counts(view: RunView) -> str:
     return ", ".join(parts)
 
 
-def agents_at_work(view: RunView) -> list[AgentView]:
+def agents_at_work(view: RunView) -> list[AgentRow]:
     """Those that hold a task, the longest at it first."""
-    busy = [agent for agent in view.agents.values() if agent.task_id is not None]
+    busy = [agent for agent in view.agents.values() if agent.held and not agent.is_lander]
     return sorted(busy, key=lambda agent: (agent.since, agent.name))
 
 
 def idle_agents(view: RunView) -> int:
     """How many have nothing to do; those that have never had anything are among them."""
     asked = view.facts.get("agents")
-    seen = sum(short_agent(name) != "queue" for name in view.agents)
+    asked = asked if view.agents_wanted is None else view.agents_wanted
+    seen = sum(not agent.is_lander and not agent.gone for agent in view.agents.values())
     total = max(asked if isinstance(asked, int) else 0, seen)
     return total - len(agents_at_work(view))
 

@@ -28,8 +28,8 @@ from stigmergy.cli.console import (
 from stigmergy.cli.journal import Journal, open_board, read_journal, state_folder, state_line
 from stigmergy.coding.rundir import RunDirectory, StateFolder
 from stigmergy.coding.tasks import item_key
-from stigmergy.coding.view import ItemView
 from stigmergy.errors import NotFoundError
+from stigmergy.monitor import ItemView
 
 __all__ = ["status", "waits_for"]
 

@@ -33,11 +33,11 @@ from stigmergy.coding.rundir import RunDirectory, StateFolder, new_run_id, state
 from stigmergy.coding.sandbox.local import LocalSandboxes
 from stigmergy.coding.sandbox.sandbox import Limits, SandboxFactory, SandboxSettings
 from stigmergy.coding.spec import RunSpec
-from stigmergy.coding.view import RunView, fold
 from stigmergy.coding.work.runner import TaskRunner
 from stigmergy.coding.worker import Worker
 from stigmergy.config import Settings
 from stigmergy.errors import TransientError, UsageError
+from stigmergy.monitor import RunView, SwarmView
 from stigmergy.swarm import Heartbeat, Nursery, Stop
 
 __all__ = ["Watch", "resume", "start"]
@@ -163,7 +163,7 @@ class _Run:
         self._keeper = Keeper(
             self.context, make_lander=self._make_lander, planned=self._planning.is_done
         )
-        self._view = RunView()
+        self._view = SwarmView()
 
     # Before work ----------------------------------------------------------------------------
 
@@ -271,18 +271,19 @@ class _Run:
         board = self.context.board
         board.wait(after=self._view.seq, timeout_s=timeout_s)
         events = board.events(after=self._view.seq)
-        lines = fold(self._view, events)
+        lines = self._view.take(events)
         if any(event.kind in _WAKING for event in events):
             self.context.pulse.tick()
         if any(event.kind == "cancelled" for event in events):
             self.context.heart.check()
-        watch(self._view, lines)
+        watch(self._view.run, lines)
 
     def _end(self, watch: Watch, *, finished: bool) -> Outcome:
         while events := self.context.board.events(after=self._view.seq):
-            watch(self._view, fold(self._view, events))
+            lines = self._view.take(events)
+            watch(self._view.run, lines)
         outcome = judge(
-            self._view,
+            self._view.run,
             finished=finished,
             gated=bool(self.context.spec.gate),
             green=self._keeper.green,
@@ -293,7 +294,7 @@ class _Run:
         )
         self._look(watch, timeout_s=0.0)
         if finished:
-            self.context.directory.write_report(outcome.report(self._view, self.context.spec))
+            self.context.directory.write_report(outcome.report(self._view.run, self.context.spec))
         return outcome
 
 
