@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from stigmergy.board.task import JsonObject, Task, TaskStatus
+from typing import Final
+
+from stigmergy.board.task import JsonObject, Task, TaskStatus, TaskType
 
 __all__ = ["claimed_entry", "ended_entry", "posted_entry"]
+
+
+_TITLE: Final = 200
+"""Characters of what a person is asked."""
 
 
 def posted_entry(task: Task) -> JsonObject:
@@ -17,6 +23,9 @@ def posted_entry(task: Task) -> JsonObject:
     }
     if task.unique_key is not None:
         data["unique_key"] = task.unique_key
+    if task.task_type == TaskType.APPROVAL:
+        # Whoever reads the journal alone learns what was asked of a person.
+        data["title"] = task.description.strip().partition("\n")[0][:_TITLE]
     return data
 
 
