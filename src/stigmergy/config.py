@@ -30,7 +30,7 @@ CONFIG_FILE = "stigmergy.toml"
 
 _PREFIX: Final = "STIG_"
 _NO_SETTINGS: Final = frozenset(
-    {"STIG_CONFIG", "STIG_MODEL_KEY", "STIG_BOARD"}
+    {"STIG_CONFIG", "STIG_MODEL_KEY", "STIG_BOARD", "STIG_TOKEN"}
     # What an agent has around it; its task may be to run `stig`.
     | {"STIG_WORKSPACE", "STIG_SANDBOX_ID"}
     | {"STIG_PATH", "STIG_TASK", "STIG_DESCRIPTION", "STIG_PROMPT"}

@@ -13,6 +13,7 @@ from stigmergy.cli.doctor import doctor
 from stigmergy.cli.logs import logs
 from stigmergy.cli.report import report
 from stigmergy.cli.run import resume, run
+from stigmergy.cli.serve import serve
 from stigmergy.cli.status import status
 from stigmergy.cli.wasm import wasm
 
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, resume, status, logs, report, cancel, doctor):
+for command in (run, resume, serve, status, logs, report, cancel, doctor):
     app.command()(command)
 app.add_typer(board)
 app.add_typer(wasm)
