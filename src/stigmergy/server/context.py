@@ -17,6 +17,7 @@ from stigmergy.board.task import JsonObject
 from stigmergy.server.auth import Principal, Scope
 from stigmergy.server.bridge import Bridge
 from stigmergy.server.desk import ClaimDesk
+from stigmergy.server.live.site import LiveSite
 from stigmergy.server.problems import Problem
 from stigmergy.server.tail import JournalTail
 
@@ -84,10 +85,12 @@ class ServerContext:
     tail: JournalTail
     desk: ClaimDesk
     proofs: LeaseProofs
+    read_only: bool = False
+    """Nothing on the board is changed through this server."""
     closing: asyncio.Event
     """Set when the server ends: streams end then."""
-    run: object | None = None
-    """What is known of the coding run that the board belongs to, for the routers that show it."""
+    live: LiveSite
+    """The feed of what happens, with the files of the coding run that the board belongs to."""
 
     def document_of(self, lease: Lease) -> JsonObject:
         """The lease as the client is to send it back."""

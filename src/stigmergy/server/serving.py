@@ -29,6 +29,7 @@ from stigmergy.server.auth import (
 )
 from stigmergy.server.context import ServerContext
 from stigmergy.server.guard import BodyLimits
+from stigmergy.server.live import ReplaySource, RunFiles
 from stigmergy.server.origins import Origins, check_origin, is_loopback
 from stigmergy.server.rates import Rate
 
@@ -64,7 +65,10 @@ class ServeOptions:
     limits: BodyLimits = field(default_factory=BodyLimits)
     state: Path | None = None
     """The folder of what the server keeps for itself; the user's if not given."""
-    run: object | None = None
+    run: RunFiles | None = None
+    """The files of the coding run that the board belongs to."""
+    replay: ReplaySource | None = None
+    """Show this instead of what happens on the board."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +118,7 @@ def serving_board(board: TaskBoard, options: ServeOptions) -> Generator[Served]:
             rate=options.rate,
             read_only=options.read_only,
             run=options.run,
+            replay=options.replay,
         )
         closing = _Closing()
         stack.enter_context(

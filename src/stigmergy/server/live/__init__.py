@@ -5,7 +5,7 @@ One `Feed` for a board folds its journal once, and tells everyone who watches th
 
 from stigmergy.server.live.feed import Feed, View
 from stigmergy.server.live.playhead import Playhead, Position
-from stigmergy.server.live.routes import LiveSite, live_routes
+from stigmergy.server.live.site import LiveSite, RunFiles
 from stigmergy.server.live.sources import JournalSource, Moment, ReplaySource, Source
 from stigmergy.server.live.subscription import Subscription
 
@@ -17,8 +17,8 @@ __all__ = [
     "Playhead",
     "Position",
     "ReplaySource",
+    "RunFiles",
     "Source",
     "Subscription",
     "View",
-    "live_routes",
 ]

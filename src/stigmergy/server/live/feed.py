@@ -74,9 +74,13 @@ class Feed:
         self._caught_up = threading.Event()
         self._failure: BaseException | None = None
 
-    def __enter__(self) -> Self:
+    def open(self) -> None:
+        """Begin."""
         self._thread = threading.Thread(target=self._work, name="feed")
         self._thread.start()
+
+    def __enter__(self) -> Self:
+        self.open()
         return self
 
     def __exit__(

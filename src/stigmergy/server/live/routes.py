@@ -3,64 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import AsyncGenerator
 from typing import Annotated, Final
 
-import anyio.to_thread
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response
 
-from stigmergy.board import JsonObject, TaskBoard
-from stigmergy.coding.git.repository import Repository
-from stigmergy.errors import NotFoundError
+from stigmergy.errors import NotFoundError, TransientError
+from stigmergy.server.auth import Scope
+from stigmergy.server.context import BEARER, PROBLEMS, context_of, needs, principal_of
 from stigmergy.server.live.commits import commit_document
 from stigmergy.server.live.conversation import conversation
 from stigmergy.server.live.feed import Feed
 from stigmergy.server.live.playhead import MAX_SPEED, MIN_SPEED
-from stigmergy.server.live.preview import PreviewTickets, preview_headers
-from stigmergy.server.live.sources import ReplaySource
+from stigmergy.server.live.preview import preview_headers
+from stigmergy.server.live.site import LiveSite
+from stigmergy.server.routes.answers import answer
+from stigmergy.server.streams import EventStream
 
-__all__ = ["LiveSite", "live_routes", "preview_routes"]
+__all__ = ["preview_router", "router"]
 
+router: Final = APIRouter(
+    prefix="/api/v1", tags=["live"], dependencies=[Depends(BEARER), Depends(needs(Scope.READ))]
+)
+preview_router: Final = APIRouter(include_in_schema=False)
+"""Needs no token: the ticket in the path is one."""
 _PING_S: Final = 10.0
-_PING: Final = b": still here\n\n"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveSite:
-    """What the routes read. A board that no coding run belongs to has only feed and board."""
-
-    feed: Feed
-    board: TaskBoard
-    repository: Repository | None = None
-    target: Callable[[], str | None] = field(default=lambda: None)
-    """The commit that the run's target stands at."""
-    conversations: Path | None = None
-    tickets: PreviewTickets | None = None
-
-    @classmethod
-    def of_run(
-        cls,
-        feed: Feed,
-        board: TaskBoard,
-        *,
-        repository: Repository,
-        target: Callable[[], str | None],
-        conversations: Path,
-    ) -> LiveSite:
-        """The site of a coding run."""
-        return cls(
-            feed=feed,
-            board=board,
-            repository=repository,
-            target=target,
-            conversations=conversations,
-            tickets=PreviewTickets(repository),
-        )
+_MOST_STREAMS: Final = 1_000
+_STREAM: Final = {
+    "description": "`snapshot`, then a `delta` whenever something changed.",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+}
 
 
 class ReplayChange(BaseModel):
@@ -69,111 +43,110 @@ class ReplayChange(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     speed: float | None = Field(default=None, ge=MIN_SPEED, le=MAX_SPEED)
+    """The run's seconds for each second."""
     paused: bool | None = None
     at: float | None = Field(default=None, allow_inf_nan=False)
     """In the run's own time, seconds since the epoch."""
 
 
-def live_routes(site: LiveSite) -> APIRouter:
-    """Everything under `/api/v1` that only reads. Who may read is decided around it."""
-    router = APIRouter(prefix="/api/v1", tags=["live"])
-    _add_feed(router, site)
-    _add_run(router, site)
-    return router
+@router.get("/live", response_class=Response, responses={**PROBLEMS, 200: _STREAM})
+async def live(request: Request) -> Response:
+    """The swarm as it stands, then what changes, as server-sent events."""
+    context, feed = context_of(request), _site(request).feed
+    if feed.readers >= _MOST_STREAMS:
+        raise TransientError(f"{feed.readers} streams are open already", retry_after_s=10.0)
+    return EventStream(_messages(feed), context.closing)
 
 
-def preview_routes(site: LiveSite) -> APIRouter:
-    """`/preview/…`: needs no token, the ticket in the path is one."""
-    router = APIRouter(tags=["live"])
+@router.get("/live/snapshot", responses=PROBLEMS)
+def snapshot(request: Request) -> Response:
+    """The swarm as it stands."""
+    return Response(_site(request).feed.snapshot(), media_type="application/json")
 
-    @router.get("/preview/{ticket}/{path:path}", include_in_schema=False)
-    def preview_file(request: Request, ticket: str, path: str) -> Response:
-        origin = f"{request.url.scheme}://{request.url.netloc}"
-        headers = preview_headers(origin, ticket)
-        if site.tickets is None:
+
+@router.get("/access", responses=PROBLEMS)
+async def access(request: Request) -> Response:
+    """What the token may do here: `read`, `worker` or `admin`."""
+    held = Scope.READ if context_of(request).read_only else principal_of(request).scope
+    return answer({"scope": held.name.lower(), "read_only": context_of(request).read_only})
+
+
+@router.post("/replay", responses=PROBLEMS, dependencies=[Depends(needs(Scope.ADMIN))])
+def replay(change: ReplayChange, request: Request) -> Response:
+    """Hurry, stop or move a replay. Changes what everybody is shown, and nothing else."""
+    source = _site(request).replay
+    if source is None:
+        raise NotFoundError("this is no replay: what is shown happens now")
+    source.change(speed=change.speed, paused=change.paused, at=change.at)
+    return answer(source.facts())
+
+
+@router.get("/commits/{oid}", responses=PROBLEMS)
+def commit(oid: str, request: Request) -> Response:
+    """A commit of the run's repository, with its patch."""
+    run = _site(request).run
+    if run is None:
+        raise NotFoundError("this board belongs to no repository: there are no commits")
+    return answer(commit_document(run.repository, oid))
+
+
+@router.get("/agents/{agent_id:path}/conversation", responses=PROBLEMS)
+def agent_conversation(
+    agent_id: str,
+    request: Request,
+    *,
+    task_id: Annotated[str | None, Query(max_length=128)] = None,
+    after: Annotated[int, Query(ge=0)] = 0,
+) -> Response:
+    """What an agent's model said about a task, its latest if none is named, and which tools ran."""
+    site = _site(request)
+    document = conversation(
+        context_of(request).board,
+        agent_id,
+        task_id=task_id,
+        after=after,
+        folder=None if site.run is None else site.run.conversations,
+        until=site.feed.now if site.replay else None,
+    )
+    return answer(document)
+
+
+@router.get("/preview", responses=PROBLEMS)
+def preview(request: Request) -> Response:
+    """An address at which the built project can be looked at, as it stands on the target now."""
+    site = _site(request)
+    oid = None if site.run is None else site.run.target()
+    if site.tickets is None or oid is None:
+        raise NotFoundError("this board belongs to no repository: there is nothing to preview")
+    ticket = site.tickets.issue(oid)
+    url = f"/preview/{ticket.name}/{ticket.index or ''}"
+    return answer({"commit": oid, "index": ticket.index, "url": url})
+
+
+@preview_router.get("/preview/{ticket}/{path:path}")
+def preview_file(ticket: str, path: str, request: Request) -> Response:
+    """A file of the built project, for whoever has a ticket."""
+    tickets = _site(request).tickets
+    headers = preview_headers(f"{request.url.scheme}://{request.url.netloc}", ticket)
+    try:
+        if tickets is None:
             raise NotFoundError("there is nothing to preview here")
-        try:
-            file = site.tickets.read(ticket, path)
-        except NotFoundError as error:
-            return Response(str(error), 404, headers, "text/plain; charset=utf-8")
-        return Response(file.body, 200, headers, file.media_type)
-
-    return router
+        file = tickets.read(ticket, path)
+    except NotFoundError as error:
+        # In the frame's own headers: what is told here is shown in it.
+        return Response(str(error), 404, headers, "text/plain; charset=utf-8")
+    return Response(file.body, 200, headers, file.media_type)
 
 
-def _add_feed(router: APIRouter, site: LiveSite) -> None:
-    @router.get("/live", response_class=StreamingResponse)
-    async def live() -> StreamingResponse:
-        """The swarm as it stands, then what changes: `snapshot`, then `delta` events."""
-        return StreamingResponse(
-            _stream(site.feed),
-            media_type="text/event-stream",
-            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-        )
-
-    @router.get("/live/snapshot", response_class=JSONResponse)
-    def snapshot() -> Response:
-        """The swarm as it stands."""
-        return Response(
-            site.feed.snapshot(),
-            media_type="application/json",
-            headers={"Cache-Control": "no-store"},
-        )
-
-    @router.post("/replay")
-    def replay(change: ReplayChange) -> JsonObject:
-        """Hurry, stop or move a replay. Changes what is shown, to everybody; nothing else."""
-        source = site.feed.source
-        if not isinstance(source, ReplaySource):
-            raise NotFoundError("this is no replay: what is shown happens now")
-        source.change(speed=change.speed, paused=change.paused, at=change.at)
-        return source.facts()
+def _site(request: Request) -> LiveSite:
+    return context_of(request).live
 
 
-def _add_run(router: APIRouter, site: LiveSite) -> None:
-    @router.get("/commits/{oid}")
-    def commit(oid: str) -> JsonObject:
-        """A commit of the run's repository, with its patch."""
-        if site.repository is None:
-            raise NotFoundError("this board belongs to no repository: there are no commits")
-        return commit_document(site.repository, oid)
-
-    @router.get("/agents/{agent_id:path}/conversation")
-    def agent_conversation(
-        agent_id: str,
-        task_id: Annotated[str | None, Query(max_length=128)] = None,
-        after: Annotated[int, Query(ge=0)] = 0,
-    ) -> JsonObject:
-        """What an agent's model said about a task, and which tools it used."""
-        until = site.feed.now if isinstance(site.feed.source, ReplaySource) else None
-        return conversation(
-            site.board,
-            agent_id,
-            task_id=task_id,
-            after=after,
-            folder=site.conversations,
-            until=until,
-        )
-
-    @router.post("/preview")
-    def preview() -> JsonObject:
-        """Leave to look at the built project as it stands on the target now."""
-        commit = site.target()
-        if site.tickets is None or commit is None:
-            raise NotFoundError("this board belongs to no repository: there is nothing to preview")
-        ticket = site.tickets.issue(commit)
-        return {
-            "commit": commit,
-            "index": ticket.index,
-            "url": f"/preview/{ticket.name}/{ticket.index or ''}",
-        }
-
-
-async def _stream(feed: Feed) -> AsyncGenerator[bytes]:
+async def _messages(feed: Feed) -> AsyncGenerator[bytes]:
     # Taking the snapshot may wait for the feed's thread, which must not hold up the loop.
-    reader = await anyio.to_thread.run_sync(feed.subscribe, asyncio.get_running_loop())
+    reader = await asyncio.to_thread(feed.subscribe, asyncio.get_running_loop())
     try:
         async for message in reader.messages(idle_s=_PING_S):
-            yield _PING if message is None else message
+            yield b": alive\n\n" if message is None else message
     finally:
         feed.leave(reader)

@@ -42,7 +42,7 @@ export class Api {
     } catch {
       throw new ApiError(0, { title: "The server cannot be reached.", detail: "" });
     }
-    const document = await response.json().catch(() => ({}));
+    const document = response.status === 204 ? {} : await response.json().catch(() => ({}));
     if (!response.ok) throw new ApiError(response.status, document ?? {});
     return document;
   }

@@ -57,7 +57,7 @@ export function openForm({ title, note = "", fields, action, danger = false, sub
 export function problemText(error) {
   const errors = error.problem?.errors;
   if (Array.isArray(errors) && errors.length > 0)
-    return errors.map((one) => [one.field ?? one.loc?.join?.("."), one.message ?? one.msg ?? one.detail].filter(Boolean).join(": ")).join("; ");
+    return errors.map(({ where, what }) => `${String(where).replace(/^body\./, "")}: ${what}`).join("; ");
   return error.message;
 }
 

@@ -71,7 +71,7 @@ class Controls extends Part {
       ],
       submit: async ({ depends_on: ids, ...task }) => {
         const posted = await this.app.api.post("/api/v1/tasks", { ...task, depends_on: ids.split(",").map((id) => id.trim()).filter(Boolean) });
-        this.app.say(`Posted ${short(posted.task_id ?? posted.task?.task_id ?? "the task", 80)}`);
+        this.app.say(`Posted ${short(posted.task_ids?.[0] ?? "the task", 80)}`);
       },
     });
   }

@@ -184,13 +184,14 @@ class Dashboard extends HTMLElement {
   }
 
   async learnAccess() {
-    let scope = null;
+    let found = {};
     try {
-      scope = (await this.api.get("/api/v1/access")).scope ?? null;
+      found = await this.api.get("/api/v1/access");
     } catch {
       // The stream says what is wrong, if anything is.
     }
-    const reason = scope === null || scope === "admin" || scope === "full" ? null : `This token may only ${scope === "read" ? "look" : "work"}: steering needs the full one.`;
+    const may = { read: "look", worker: "work" }[found.scope];
+    const reason = found.read_only ? "This server was started to be read only." : may ? `This token may only ${may}: steering needs the admin token.` : null;
     this.access = { write: reason === null, reason };
     this.store.mark({}, ["access"]);
   }

@@ -22,7 +22,7 @@ class Preview extends Part {
 
   async load() {
     try {
-      const { commit, index, url } = await this.app.api.post("/api/v1/preview");
+      const { commit, index, url } = await this.app.api.get("/api/v1/preview");
       this.commit = commit;
       setText(this.button, "Load again");
       if (index === null) {

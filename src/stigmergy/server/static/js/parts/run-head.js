@@ -13,17 +13,17 @@ class RunHead extends Part {
   static everySecond = true;
 
   build() {
-    this.id = h("span", { class: "run-id", dir: "auto" });
+    this.runId = h("span", { class: "run-id", dir: "auto" });
     this.state = h("span", { class: "pill" });
     this.label = h("span", { class: "label-chip", dir: "auto" });
     this.facts = h("span", { class: "run-facts", dir: "auto" });
     this.link = h("span", { class: "link-state", role: "status" });
-    this.append(h("div", { class: "run-line" }, this.id, this.state, this.label, this.link), this.facts);
+    this.append(h("div", { class: "run-line" }, this.runId, this.state, this.label, this.link), this.facts);
   }
 
   show() {
     const { run, connection, reason, paused } = this.store;
-    setText(this.id, run.run_id ? short(run.run_id, 60) : this.store.ready ? "A board without a run" : "…");
+    setText(this.runId, run.run_id ? short(run.run_id, 60) : this.store.ready ? "A board without a run" : "…");
     const state = paused.includes("*") && run.state === "running" ? "paused" : (run.state ?? "unknown");
     setText(this.state, state);
     setAttribute(this.state, "data-state", state);
