@@ -26,7 +26,7 @@ from stigmergy.board import TaskBoard
 from stigmergy.errors import StigmergyError
 from stigmergy.server.auth import TokenTable
 from stigmergy.server.bridge import Bridge
-from stigmergy.server.context import LeaseProofs, ServerContext
+from stigmergy.server.context import LeaseProofs, ServedRun, ServerContext
 from stigmergy.server.desk import ClaimDesk
 from stigmergy.server.documents import ProblemDocument
 from stigmergy.server.guard import BodyLimits, Guard, GuardRules
@@ -57,8 +57,8 @@ class AppSettings:
     limits: BodyLimits = field(default_factory=BodyLimits)
     rate: Rate = field(default_factory=Rate)
     read_only: bool = False
-    run: object | None = None
-    """What is known of the coding run that the board belongs to."""
+    run: ServedRun | None = None
+    """The coding run that the board belongs to."""
 
 
 def routers() -> list[APIRouter]:

@@ -14,6 +14,8 @@ from fastapi.security import HTTPBearer
 
 from stigmergy.board import Lease, TaskBoard
 from stigmergy.board.task import JsonObject
+from stigmergy.coding.rundir import RunDirectory
+from stigmergy.coding.spec import RunSpec
 from stigmergy.server.auth import Principal, Scope
 from stigmergy.server.bridge import Bridge
 from stigmergy.server.desk import ClaimDesk
@@ -24,6 +26,7 @@ __all__ = [
     "BEARER",
     "PROBLEMS",
     "LeaseProofs",
+    "ServedRun",
     "ServerContext",
     "context_of",
     "needs",
@@ -76,6 +79,15 @@ class LeaseProofs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServedRun:
+    """The coding run that a served board belongs to."""
+
+    directory: RunDirectory
+    spec: RunSpec
+    """With the repository's path in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerContext:
     """A board that is being served."""
 
@@ -86,8 +98,8 @@ class ServerContext:
     proofs: LeaseProofs
     closing: asyncio.Event
     """Set when the server ends: streams end then."""
-    run: object | None = None
-    """What is known of the coding run that the board belongs to, for the routers that show it."""
+    run: ServedRun | None = None
+    """None of a board that belongs to no run here."""
 
     def document_of(self, lease: Lease) -> JsonObject:
         """The lease as the client is to send it back."""

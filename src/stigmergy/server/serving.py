@@ -27,7 +27,7 @@ from stigmergy.server.auth import (
     make_token_file,
     read_token_file,
 )
-from stigmergy.server.context import ServerContext
+from stigmergy.server.context import ServedRun, ServerContext
 from stigmergy.server.guard import BodyLimits
 from stigmergy.server.origins import Origins, check_origin, is_loopback
 from stigmergy.server.rates import Rate
@@ -64,7 +64,7 @@ class ServeOptions:
     limits: BodyLimits = field(default_factory=BodyLimits)
     state: Path | None = None
     """The folder of what the server keeps for itself; the user's if not given."""
-    run: object | None = None
+    run: ServedRun | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
