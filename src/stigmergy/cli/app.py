@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import stigmergy
+from stigmergy.cli.agent import agent
 from stigmergy.cli.board import board
 from stigmergy.cli.cancel import cancel
 from stigmergy.cli.doctor import doctor
@@ -32,6 +33,7 @@ for command in (run, resume, serve, status, logs, report, replay, cancel, doctor
     app.command()(command)
 app.add_typer(board)
 app.add_typer(wasm)
+app.add_typer(agent)
 
 
 def _version(wanted: bool) -> None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from stigmergy.board import Event, TaskBoard
 from stigmergy.cli.journal import open_board, state_folder
-from stigmergy.cli.serve import TOKEN_VARIABLE, announce
-from stigmergy.coding.git.repository import Repository
+from stigmergy.cli.serve import announce
 from stigmergy.errors import NotFoundError
 from stigmergy.swarm import Stop, stop_on_signals
 
 __all__ = ["replay"]
+
+_TOKEN_VARIABLE: Final = "STIG_TOKEN"  # noqa: S105 - the name of a variable
 
 
 def replay(
@@ -47,25 +48,22 @@ def replay(
 
       stig replay 3fa2 --speed 30
     """
-    from stigmergy.server.live import ReplaySource, RunFiles
+    from stigmergy.server.context import ServedRun
+    from stigmergy.server.live import ReplaySource
     from stigmergy.server.serving import ServeOptions, serving_board
 
     directory = state_folder(repo).find(run)
     stop = Stop()
-    with (
-        stop_on_signals(stop),
-        open_board(directory) as board,
-        Repository(directory.read_spec().repository) as repository,
-    ):
+    with stop_on_signals(stop), open_board(directory) as board:
         events = _journal(board)
         if not events:
             raise NotFoundError(f"the journal of run {directory.run_id} is empty")
         options = ServeOptions(
             port=port,
             token_file=token_file,
-            token=os.environ.get(TOKEN_VARIABLE) or None,
+            token=os.environ.get(_TOKEN_VARIABLE) or None,
             read_only=True,
-            run=RunFiles.of(directory, repository, board),
+            run=ServedRun(directory=directory, spec=directory.read_spec()),
             replay=ReplaySource(events, speed=speed, clock=time.monotonic),
         )
         with serving_board(board, options) as served:

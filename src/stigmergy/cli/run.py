@@ -12,6 +12,7 @@ from rich.console import Console
 
 from stigmergy.cli.dry_run import show_plan
 from stigmergy.cli.live import make_display
+from stigmergy.cli.serve import beside
 from stigmergy.coding import preflight
 from stigmergy.coding import run as coding_run
 from stigmergy.coding.git.repository import Repository
@@ -26,6 +27,13 @@ __all__ = ["resume", "run"]
 Repo = Annotated[Path, typer.Option("--repo", help="The git repository to work on.")]
 Plain = Annotated[bool, typer.Option("--plain", help="Lines instead of the live table.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
+Serve = Annotated[
+    bool,
+    typer.Option("--serve", help="Serve the run while it works: its address is printed."),
+]
+ServePort = Annotated[
+    int, typer.Option(min=0, max=65535, metavar="PORT", help="For --serve; 0 takes a free one.")
+]
 
 
 def run(
@@ -96,6 +104,8 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, show the plan, start nothing.")
     ] = False,
+    serve: Serve = False,
+    serve_port: ServePort = 0,
     plain: Plain = False,
     as_json: AsJson = False,
 ) -> None:
@@ -143,7 +153,9 @@ def run(
         typer.echo(note, err=True)
     stop = Stop()
     with stop_on_signals(stop), make_display(as_json=as_json, plain=plain) as display:
-        outcome = coding_run.start(prepared, stop=stop, watch=display.update)
+        outcome = coding_run.start(
+            prepared, stop=stop, watch=display.update, beside=beside(serve_port) if serve else None
+        )
     raise typer.Exit(outcome.exit_code)
 
 
@@ -153,6 +165,8 @@ def resume(
         str | None, typer.Argument(help="The run, or the beginning or end of its id.")
     ] = None,
     repo: Repo = Path(),
+    serve: Serve = False,
+    serve_port: ServePort = 0,
     plain: Plain = False,
     as_json: AsJson = False,
 ) -> None:
@@ -170,7 +184,13 @@ def resume(
     directory = state.find(run)
     stop = Stop()
     with stop_on_signals(stop), make_display(as_json=as_json, plain=plain) as display:
-        outcome = coding_run.resume(state, directory, stop=stop, watch=display.update)
+        outcome = coding_run.resume(
+            state,
+            directory,
+            stop=stop,
+            watch=display.update,
+            beside=beside(serve_port) if serve else None,
+        )
     raise typer.Exit(outcome.exit_code)
 
 

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from stigmergy.board import TaskBoard
 from stigmergy.cli.board.place import BoardUrl, open_board
+from stigmergy.coding.run import Beside
+from stigmergy.coding.rundir import RunDirectory
+from stigmergy.coding.spec import RunSpec
 from stigmergy.swarm import Stop, stop_on_signals
 
 if TYPE_CHECKING:
     from stigmergy.server.serving import Served
 
-__all__ = ["TOKEN_VARIABLE", "announce", "serve"]
+__all__ = ["announce", "beside", "serve"]
 
-TOKEN_VARIABLE: Final = "STIG_TOKEN"  # noqa: S105 - the name of a variable
+_TOKEN_VARIABLE: Final = "STIG_TOKEN"  # noqa: S105 - the name of a variable
 
 
 def serve(
@@ -77,7 +83,7 @@ def serve(
         host=host,
         port=port,
         token_file=token_file,
-        token=os.environ.get(TOKEN_VARIABLE) or None,
+        token=os.environ.get(_TOKEN_VARIABLE) or None,
         certificate=certificate,
         key=key,
         insecure_http=insecure_http,
@@ -96,10 +102,32 @@ def serve(
         stop.wait()
 
 
-def announce(served: Served) -> None:
+def beside(port: int) -> Beside:
+    """What serves a run's board on this machine while it works."""
+
+    @contextmanager
+    def serving(board: TaskBoard, directory: RunDirectory, spec: RunSpec) -> Generator[None]:
+        from stigmergy.server.context import ServedRun
+        from stigmergy.server.serving import ServeOptions, serving_board
+
+        options = ServeOptions(
+            port=port,
+            token=os.environ.get(_TOKEN_VARIABLE) or None,
+            state=directory.path / "server",
+            run=ServedRun(directory=directory, spec=spec),
+        )
+        with serving_board(board, options) as served:
+            announce(served, err=True)
+            yield
+
+    return serving
+
+
+def announce(served: Served, *, err: bool = False) -> None:
     """Say where it is; the token itself is told to a person at a terminal alone."""
+    stream = sys.stderr if err else sys.stdout
     if served.token_file is not None and served.made:
         typer.echo(f"made tokens for read, worker and admin in {served.token_file}", err=True)
-    print(served.page if sys.stdout.isatty() else served.url, flush=True)
+    print(served.page if stream.isatty() else served.url, file=stream, flush=True)
     if served.token_file is not None:
         typer.echo(f"its tokens are in {served.token_file}", err=True)

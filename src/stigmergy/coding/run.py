@@ -12,7 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -40,10 +40,13 @@ from stigmergy.errors import TransientError, UsageError
 from stigmergy.monitor import RunView, SwarmView
 from stigmergy.swarm import Heartbeat, Nursery, Stop
 
-__all__ = ["Watch", "resume", "start"]
+__all__ = ["Beside", "Watch", "resume", "start"]
 
 Watch = Callable[[RunView, Sequence[str]], None]
 """Told, in the calling thread, of the run as it stands and the new lines about it."""
+
+Beside = Callable[[TaskBoard, RunDirectory, RunSpec], AbstractContextManager[None]]
+"""Open while the run works, with its board: a server of it."""
 
 _LOOK_S: Final = 0.25
 _WAKING: Final = frozenset(
@@ -52,7 +55,7 @@ _WAKING: Final = frozenset(
 """Events after which somebody may have something to do."""
 
 
-def start(prepared: Prepared, *, stop: Stop, watch: Watch) -> Outcome:
+def start(prepared: Prepared, *, stop: Stop, watch: Watch, beside: Beside | None = None) -> Outcome:
     """Run from the beginning to the end, or until `stop` is set.
 
     Raises:
@@ -67,7 +70,10 @@ def start(prepared: Prepared, *, stop: Stop, watch: Watch) -> Outcome:
             directory = state.create(run_id, spec)
             begun = False
             try:
-                with _opened(spec, directory, repository, stop) as run:
+                with (
+                    _opened(spec, directory, repository, stop) as run,
+                    _beside(run.context, beside),
+                ):
                     run.prove_start()
                     run.begin()
                     begun = True
@@ -78,7 +84,14 @@ def start(prepared: Prepared, *, stop: Stop, watch: Watch) -> Outcome:
                 raise
 
 
-def resume(state: StateFolder, directory: RunDirectory, *, stop: Stop, watch: Watch) -> Outcome:
+def resume(
+    state: StateFolder,
+    directory: RunDirectory,
+    *,
+    stop: Stop,
+    watch: Watch,
+    beside: Beside | None = None,
+) -> Outcome:
     """Go on with a run that was stopped or killed.
 
     Raises:
@@ -94,6 +107,7 @@ def resume(state: StateFolder, directory: RunDirectory, *, stop: Stop, watch: Wa
         Repository(spec.repository) as repository,
         state.locked(directory.run_id),
         _opened(spec, directory, repository, stop) as run,
+        _beside(run.context, beside),
     ):
         run.take_over()
         run.prove_start()
@@ -134,6 +148,12 @@ def _opened(
             )
         )
         yield _Run(context, factory, models)
+
+
+def _beside(context: RunContext, beside: Beside | None) -> AbstractContextManager[None]:
+    if beside is None:
+        return nullcontext()
+    return beside(context.board, context.directory, context.spec)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from stigmergy.errors import StigmergyError
 from stigmergy.monitor import SwarmView
 from stigmergy.server.auth import TokenTable
 from stigmergy.server.bridge import Bridge
-from stigmergy.server.context import LeaseProofs, ServerContext
+from stigmergy.server.context import LeaseProofs, ServedRun, ServerContext
 from stigmergy.server.desk import ClaimDesk
 from stigmergy.server.documents import ProblemDocument
 from stigmergy.server.guard import BodyLimits, Guard, GuardRules
@@ -61,8 +61,8 @@ class AppSettings:
     limits: BodyLimits = field(default_factory=BodyLimits)
     rate: Rate = field(default_factory=Rate)
     read_only: bool = False
-    run: RunFiles | None = None
-    """The files of the coding run that the board belongs to."""
+    run: ServedRun | None = None
+    """The coding run that the board belongs to."""
     replay: ReplaySource | None = None
     """Show this instead of what happens on the board."""
 
@@ -99,7 +99,10 @@ def build_app(
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         tail = JournalTail(board, asyncio.get_running_loop())
         source = settings.replay or JournalSource(board, clock=time.time)
-        shown = LiveSite(Feed(source, SwarmView), settings.run)
+        files = settings.run and await asyncio.to_thread(
+            RunFiles.open, settings.run.directory, settings.run.spec, board
+        )
+        shown = LiveSite(Feed(source, SwarmView), files)
         desk = ClaimDesk(board, bridge)
         context = ServerContext(
             board=board,
@@ -122,7 +125,7 @@ def build_app(
         finally:
             context.closing.set()
             await desk.close()
-            await asyncio.to_thread(shown.feed.close)
+            await asyncio.to_thread(shown.close)
             await asyncio.to_thread(tail.close)
             await asyncio.to_thread(bridge.close)
             answers.close()

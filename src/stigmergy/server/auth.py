@@ -20,7 +20,16 @@ from typing import Final
 from stigmergy.board.folders import make_folder
 from stigmergy.errors import NotFoundError, UsageError
 
-__all__ = ["Principal", "Scope", "Token", "TokenTable", "make_token_file", "read_token_file"]
+__all__ = [
+    "Principal",
+    "Scope",
+    "Token",
+    "TokenTable",
+    "check_token",
+    "chosen_token",
+    "make_token_file",
+    "read_token_file",
+]
 
 _PREFIX: Final = "stig_"
 _SHORTEST: Final = 16

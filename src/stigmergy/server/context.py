@@ -14,6 +14,8 @@ from fastapi.security import HTTPBearer
 
 from stigmergy.board import Lease, TaskBoard
 from stigmergy.board.task import JsonObject
+from stigmergy.coding.rundir import RunDirectory
+from stigmergy.coding.spec import RunSpec
 from stigmergy.server.auth import Principal, Scope
 from stigmergy.server.bridge import Bridge
 from stigmergy.server.desk import ClaimDesk
@@ -25,6 +27,7 @@ __all__ = [
     "BEARER",
     "PROBLEMS",
     "LeaseProofs",
+    "ServedRun",
     "ServerContext",
     "context_of",
     "needs",
@@ -77,6 +80,15 @@ class LeaseProofs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServedRun:
+    """The coding run that a served board belongs to."""
+
+    directory: RunDirectory
+    spec: RunSpec
+    """With the repository's path in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerContext:
     """A board that is being served."""
 
@@ -91,6 +103,8 @@ class ServerContext:
     """Set when the server ends: streams end then."""
     live: LiveSite
     """The feed of what happens, with the files of the coding run that the board belongs to."""
+    run: ServedRun | None = None
+    """None of a board that belongs to no run here."""
 
     def document_of(self, lease: Lease) -> JsonObject:
         """The lease as the client is to send it back."""

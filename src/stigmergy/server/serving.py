@@ -27,9 +27,9 @@ from stigmergy.server.auth import (
     make_token_file,
     read_token_file,
 )
-from stigmergy.server.context import ServerContext
+from stigmergy.server.context import ServedRun, ServerContext
 from stigmergy.server.guard import BodyLimits
-from stigmergy.server.live import ReplaySource, RunFiles
+from stigmergy.server.live import ReplaySource
 from stigmergy.server.origins import Origins, check_origin, is_loopback
 from stigmergy.server.rates import Rate
 
@@ -65,8 +65,8 @@ class ServeOptions:
     limits: BodyLimits = field(default_factory=BodyLimits)
     state: Path | None = None
     """The folder of what the server keeps for itself; the user's if not given."""
-    run: RunFiles | None = None
-    """The files of the coding run that the board belongs to."""
+    run: ServedRun | None = None
+    """The coding run that the board belongs to."""
     replay: ReplaySource | None = None
     """Show this instead of what happens on the board."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from stigmergy.board import Event, TaskBoard
 from stigmergy.coding.git.repository import Repository
 from stigmergy.coding.rundir import RunDirectory
+from stigmergy.coding.spec import RunSpec
 from stigmergy.server.live.feed import Feed
 from stigmergy.server.live.preview import PreviewTickets
 from stigmergy.server.live.sources import ReplaySource
@@ -27,9 +28,9 @@ class RunFiles:
     """A file for each task: what its agent and the model said."""
 
     @classmethod
-    def of(cls, directory: RunDirectory, repository: Repository, board: TaskBoard) -> RunFiles:
-        """Those of a run in its folder; the repository stays the caller's to close."""
-        spec = directory.read_spec()
+    def open(cls, directory: RunDirectory, spec: RunSpec, board: TaskBoard) -> RunFiles:
+        """Those of a run in its folder; `LiveSite.close` closes the repository."""
+        repository = Repository(spec.repository)
 
         def target() -> str | None:
             ref = spec.target
@@ -45,7 +46,7 @@ class LiveSite:
     """A feed and what belongs to it.
 
     Args:
-        feed: entered and closed by whoever serves it.
+        feed: opened by whoever serves it.
         run: None for a board that no coding run belongs to.
     """
 
@@ -53,6 +54,12 @@ class LiveSite:
         self.feed = feed
         self.run = run
         self.tickets = None if run is None else PreviewTickets(run.repository)
+
+    def close(self) -> None:
+        """End the feed, and let go of the repository."""
+        self.feed.close()
+        if self.run is not None:
+            self.run.repository.close()
 
     @property
     def replay(self) -> ReplaySource | None:

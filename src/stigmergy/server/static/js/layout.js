@@ -30,7 +30,7 @@ export function summarise(nodes, edges, critical, most = MOST_NODES) {
   return { nodes: [...out.values()], edges: joined, summarised: true };
 }
 
-export function layout(nodes, edges, { width = 150, height = 34, gapX = 46, gapY = 10 } = {}) {
+export function layout(nodes, edges, { width = 206, height = 44, gapX = 44, gapY = 9 } = {}) {
   const layers = layerOf(nodes, edges);
   const rows = [];
   for (const node of nodes) (rows[node.layer ?? layers.get(node.id)] ??= []).push(node.id);

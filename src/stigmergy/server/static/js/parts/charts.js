@@ -16,7 +16,7 @@ const HEIGHT = 84;
 const BASE = HEIGHT - 14;
 
 class Charts extends Part {
-  static parts = ["points", "run"];
+  static parts = ["points", "metrics"];
 
   build() {
     this.charts = CHARTS.map((chart) => this.chart(chart));
@@ -49,7 +49,7 @@ class Charts extends Part {
   }
 
   show() {
-    const points = this.store.points;
+    const points = withNow(this.store);
     for (const chart of this.charts) this.draw(chart, points);
   }
 
@@ -81,6 +81,18 @@ class Charts extends Part {
     const at = first + this.at * span;
     return points.reduce((best, point) => (Math.abs(point.at - at) < Math.abs(best.at - at) ? point : best));
   }
+}
+
+// The series closes a step at a time; how things stand now is its last point.
+function withNow({ points, metrics: m, at }) {
+  const last = points[points.length - 1];
+  if (at === null || (last && last.at >= at)) return points;
+  const known = m.calls > m.calls_without_usage;
+  const now = {
+    at, landings: m.landings, pending: m.tasks_pending, working: m.agents_working, failed: m.tasks_failed,
+    tokens: known ? (m.tokens_prompt ?? 0) + (m.tokens_completion ?? 0) : null, cost_usd: m.cost_usd,
+  };
+  return [...points, now];
 }
 
 customElements.define("stig-charts", Charts);

@@ -185,7 +185,8 @@ function whoOf(entry) {
 
 function factsOf(entry) {
   if (entry.kind !== "said") return "";
-  const tokens = `${big(entry.prompt_tokens)} + ${big(entry.completion_tokens)} tokens`;
+  const unknown = (entry.prompt_tokens ?? entry.completion_tokens ?? null) === null;
+  const tokens = unknown ? "tokens unknown" : `${big(entry.prompt_tokens)} + ${big(entry.completion_tokens)} tokens`;
   return `${entry.replayed ? "replayed · " : ""}${short(entry.model, 60)} · ${tokens}`;
 }
 

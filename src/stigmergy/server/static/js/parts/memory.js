@@ -22,7 +22,7 @@ class Memory extends Part {
 
   show() {
     const { memory } = this.store;
-    setText(this.counts, `${count(memory.reads)} reads, ${count(memory.writes)} writes`);
+    setText(this.counts, memory.reads === null && memory.writes === null ? "" : `${count(memory.reads ?? 0)} reads, ${count(memory.writes ?? 0)} writes, as the journal tells them`);
     const rows = new Map((memory.latest ?? []).map((row) => [String(row.id), row]));
     this.none.hidden = rows.size > 0;
     keyed(this.latest, [...rows.keys()].reverse(), { make: memoryRow, update: (row, id) => this.fill(row, rows.get(id)) });

@@ -7,9 +7,9 @@ import { big, count, dollars, percent, rate, seconds } from "../text.js";
 const BAR = ["completed", "claimed", "in_progress", "pending", "waiting", "failed", "cancelled"];
 
 const CELLS = [
-  ["landings", "Landed", ({ store, m }) => [count(m.landings ?? store.landings.length), `${rate(m.landings_per_hour)} an hour`]],
+  ["landings", "Landed", ({ store, m }) => [count(m.landings ?? store.landings.length), `${rate(m.landings_per_hour)} an hour${m.returns ? `, ${count(m.returns)} came back` : ""}`]],
   ["tasks", "Tasks", ({ store }) => [count(store.tasks_total), taskText(store.metrics)]],
-  ["merge", "Merged at first try", ({ m }) => [percent(m.merge_success_rate), `${count(m.retries)} retries, ${count(m.expired_leases)} expired`]],
+  ["merge", "Merge success", ({ m }) => [percent(m.merge_success_rate), `of the queue's verdicts; ${count(m.retries)} retries, ${count(m.expired_leases)} expired leases`]],
   ["gate", "Gate", ({ store, m }) => [greenText(store.gate), `median ${seconds(m.gate_p50_s)}, longest ${seconds(m.gate_max_s)}`]],
   ["agents", "Agents at work", ({ store, m }) => [count(m.agents_working), `${count(m.agents_idle)} idle, ${count(m.agents_stuck)} stuck${store.run.agents_wanted ? `, ${store.run.agents_wanted} wanted` : ""}`]],
   ["tokens", "Tokens", ({ m }) => [tokensText(m), `${big(m.tokens_in_flight)} in flight, ${count(m.calls)} calls`]],

@@ -18,7 +18,7 @@ class RunHead extends Part {
     this.label = h("span", { class: "label-chip", dir: "auto" });
     this.facts = h("span", { class: "run-facts", dir: "auto" });
     this.link = h("span", { class: "link-state", role: "status" });
-    this.append(h("div", { class: "run-line" }, this.runId, this.state, this.label, this.link), this.facts);
+    this.append(h("div", { class: "run-line" }, this.runId, this.state, this.link, this.label), this.facts);
   }
 
   show() {
@@ -27,7 +27,8 @@ class RunHead extends Part {
     const state = paused.includes("*") && run.state === "running" ? "paused" : (run.state ?? "unknown");
     setText(this.state, state);
     setAttribute(this.state, "data-state", state);
-    setText(this.label, short(run.label ?? "", 120));
+    setText(this.label, short(run.label ?? "", 160));
+    setAttribute(this.label, "title", short(run.label ?? "", 300));
     setAttribute(this.label, "hidden", !run.label);
     setText(this.facts, factsOf(this.store));
     const replay = this.store.feed.replay;
@@ -43,9 +44,15 @@ function factsOf(store) {
   const parts = [];
   if (run.verdict) parts.push(run.verdict);
   if (run.target) parts.push(`onto ${String(run.target).replace("refs/heads/", "")}`);
-  if (run.model) parts.push(run.model);
+  if (run.model) parts.push(modelName(run.model));
   if (run.started_at) parts.push(run.ended_at ? `took ${seconds(run.ended_at - run.started_at)}` : `for ${ago(store.since(run.started_at))}`);
   return short(parts.join(" · "), 300);
+}
+
+// A recording is told by its file's name: where it lies is nobody's business.
+function modelName(model) {
+  const [kind, path] = String(model).split(/:(.*)/);
+  return kind === "replay" && path ? `replay:${path.split("/").pop()}` : model;
 }
 
 customElements.define("stig-run-head", RunHead);

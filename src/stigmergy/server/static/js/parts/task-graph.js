@@ -48,7 +48,8 @@ class TaskGraph extends Part {
 
   node(one, place, { width, height }, strong) {
     const many = one.count !== undefined;
-    const label = many ? `${count(one.count)} ${stateText(one.state)}` : short(one.id, 18);
+    const label = many ? `${count(one.count)} ${stateText(one.state)}` : short(one.id, 22);
+    const title = many ? "" : short(one.title, 30);
     const group = s("g", {
       class: "graph-node", transform: `translate(${place.x} ${place.y})`, "data-state": one.state, "data-critical": strong.has(one.id),
       ...(many ? { role: "img" } : { role: "button", tabindex: "0" }),
@@ -57,7 +58,7 @@ class TaskGraph extends Part {
     const mark = glyph(one.state);
     for (const [name, value] of Object.entries({ x: 9, y: height / 2 - 6, width: 12, height: 12 })) mark.setAttribute(name, value);
     group.append(s("title", {}, many ? label : `${short(one.id, 80)} (${stateText(one.state)}) ${short(one.title, 200)}`),
-      s("rect", { width, height, rx: 6 }), mark, s("text", { x: 28, y: height / 2 + 4 }, label));
+      s("rect", { width, height, rx: 6 }), mark, s("text", { x: 28, y: title ? height / 2 - 3 : height / 2 + 4 }, label), s("text", { x: 28, y: height / 2 + 12, class: "graph-title" }, title));
     if (!many) {
       const open = () => this.app.open("task", one.task ?? one.id);
       group.addEventListener("click", open);
@@ -76,7 +77,8 @@ class TaskGraph extends Part {
       const group = this.nodes?.get(id);
       if (!group || group.getAttribute("data-state") === state) continue;
       setAttribute(group, "data-state", state);
-      setAttribute(group, "aria-label", `${short(id, 80)}, ${stateText(state)}. ${short(title, 120)}`);
+      const critical = group.getAttribute("data-critical") === "true" ? ", on the critical path" : "";
+      setAttribute(group, "aria-label", `${short(id, 80)}, ${stateText(state)}${critical}. ${short(title, 120)}`);
       const old = group.querySelector(".glyph");
       const mark = glyph(state);
       for (const name of ["x", "y", "width", "height"]) mark.setAttribute(name, old.getAttribute(name));
@@ -117,7 +119,7 @@ function noteOf(nodes, critical, summarised) {
   if (nodes.length === 0) return "No tasks yet.";
   const path = critical.length > 1 ? `; the critical path has ${critical.length}` : "";
   const how = summarised ? " Too many to draw one by one: those of one layer and state are one box with their number." : "";
-  return `${count(nodes.length)} to do or done${path}.${how}`;
+  return `${count(nodes.length)} in all${path}.${how}`;
 }
 
 customElements.define("stig-task-graph", TaskGraph);
