@@ -18,16 +18,26 @@ from stigmergy.memory.entry import Entry
 from stigmergy.memory.rows import COLUMNS, entry_of
 from stigmergy.memory.writing import label_of_kind
 
-__all__ = ["Scope", "TextSearch", "load_entries", "scope_of", "within"]
+__all__ = ["Scope", "Scored", "TextSearch", "load_entries", "scope_of", "within"]
 
-_BUDGET: Final = 4000
-"""Entries that one look ranks, if there are enough good ones among them: a few milliseconds."""
-_MOST_COUNTED: Final = 20_000
+Scored = tuple[int, float]
+"""An entry's row and its score."""
+
+_BUDGET: Final = 2000
+"""Entries that a look ranks if there are enough good ones among them: two milliseconds."""
+_COMMON: Final = 10_000
+"""A word that so many entries have tells nothing: they are not ranked by it."""
 _NARROWING: Final = 2000
 """A label that no more entries have narrows the look."""
 _FIRST_LOOK: Final = 64
 
-_RANKED: Final = "SELECT rowid, rank FROM words WHERE words MATCH ? ORDER BY rank LIMIT ?"
+_RANKED: Final = (
+    "SELECT rowid, rank FROM words WHERE words MATCH ? AND rowid >= ? ORDER BY rank LIMIT ?"
+)
+_LATEST: Final = (
+    "SELECT rowid, 0.0 FROM words WHERE words MATCH ? AND rowid >= ? ORDER BY rowid DESC LIMIT ?"
+)
+_BOUND: Final = "SELECT rowid FROM words WHERE words MATCH ? ORDER BY rowid DESC LIMIT 1 OFFSET ?"
 _COUNT: Final = "SELECT count(*) FROM (SELECT 1 FROM words WHERE words MATCH ? LIMIT ?)"
 
 
@@ -102,25 +112,32 @@ class TextSearch:
         self._counts: dict[str, int] = {}
         self._counted_at = 0
 
-    def find(
-        self, db: sqlite3.Connection, text: str, scope: Scope, *, limit: int
-    ) -> list[tuple[int, float]]:
-        """Ids of entries with words of the text, the best first, each with its score."""
+    def find(self, db: sqlite3.Connection, text: str, scope: Scope, *, limit: int) -> list[Scored]:
+        """Rows of entries with words of the text, the best first, each with its score."""
         words = query.significant_words(text)
         if not words:
             return []
         self._forget_if_old(db)
         labels = [query.any_label(g) for g in scope.labels if self._narrows(db, g)]
-        chosen, left = query.choose(
-            words, lambda word: self._count(db, query.any_of(query.exactly([word]))), budget=_BUDGET
-        )
-        terms = query.exactly(chosen)
-        found = _ranked(db, query.any_of(terms, labels), scope, limit=limit) if terms else []
-        if len(found) < limit and left:
-            terms += query.exactly(left)
-            found = _ranked(db, query.any_of(terms, labels), scope, limit=limit)
-        if not found and (begun := query.beginning(words[: query.MAX_CHOSEN])):
-            found = _ranked(db, query.any_of(begun, labels), scope, limit=limit)
+
+        def count(word: str) -> int:
+            return self._count(db, query.any_of(query.exactly([word])))
+
+        def look(terms: Sequence[str], sql: str = _RANKED, since: int = 0) -> list[Scored]:
+            if not terms:
+                return []
+            return _look(db, sql, query.any_of(terms, labels), scope, since=since, limit=limit)
+
+        chosen = query.choose(words, count, budget=_BUDGET, most=_COMMON)
+        first = query.exactly(chosen.first)
+        since = _since(db, query.any_of(first, labels)) if chosen.cost > 2 * _BUDGET else 0
+        found = look(first, since=since)
+        if len(found) < limit and (chosen.then or since):
+            found = look([*first, *query.exactly(chosen.then)])
+        if not found:
+            found = look(query.beginning(words[: query.MAX_CHOSEN]) if not chosen.common else [])
+        if not found:
+            found = look(query.exactly(chosen.common), _LATEST)
         return found
 
     def _narrows(self, db: sqlite3.Connection, labels: Sequence[str]) -> bool:
@@ -129,7 +146,7 @@ class TextSearch:
     def _count(self, db: sqlite3.Connection, match: str) -> int:
         known = self._counts.get(match)
         if known is None:
-            known = int(db.execute(_COUNT, (match, _MOST_COUNTED)).fetchone()[0])
+            known = int(db.execute(_COUNT, (match, _COMMON)).fetchone()[0])
             self._counts[match] = known
         return known
 
@@ -142,13 +159,19 @@ class TextSearch:
             self._counted_at = last
 
 
-def _ranked(
-    db: sqlite3.Connection, match: str, scope: Scope, *, limit: int
-) -> list[tuple[int, float]]:
+def _since(db: sqlite3.Connection, match: str) -> int:
+    """Of more entries than are worth ranking, the latest: the row they begin at."""
+    found = db.execute(_BOUND, (match, _BUDGET)).fetchone()
+    return 0 if found is None else int(found[0])
+
+
+def _look(
+    db: sqlite3.Connection, sql: str, match: str, scope: Scope, *, since: int, limit: int
+) -> list[Scored]:
     """What the index finds and is in scope. More is asked for until that is enough."""
     size = max(_FIRST_LOOK, 4 * limit)
     while True:
-        ranked = db.execute(_RANKED, (match, size)).fetchall()
+        ranked = db.execute(sql, (match, since, size)).fetchall()
         inside = within(db, [row for row, _ in ranked], scope)
         found = [(row, -rank) for row, rank in ranked if row in inside]
         if len(found) >= limit or len(ranked) < size:

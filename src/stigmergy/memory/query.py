@@ -7,10 +7,11 @@ effect. Pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["any_label", "any_of", "beginning", "choose", "exactly", "significant_words"]
+__all__ = ["Chosen", "any_label", "any_of", "beginning", "choose", "exactly", "significant_words"]
 
 MAX_WORDS: Final = 64
 """Distinct words that are considered at all."""
@@ -43,25 +44,47 @@ def significant_words(text: str) -> list[str]:
     return (telling or list(words))[:MAX_WORDS]
 
 
-def choose(
-    words: Sequence[str], count: Callable[[str], int], *, budget: int
-) -> tuple[list[str], list[str]]:
-    """The words to look for, and those left for when they find too little.
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The words of a query by what it costs to rank entries by them; each the rarest first."""
+
+    first: tuple[str, ...]
+    """Cheap together, or a single one."""
+    cost: int
+    """Entries that have one of `first`, at most."""
+    then: tuple[str, ...]
+    """To look for as well where the first find too little."""
+    common: tuple[str, ...]
+    """So many entries have them that they tell nothing."""
+
+
+def choose(words: Iterable[str], count: Callable[[str], int], *, budget: int, most: int) -> Chosen:
+    """Which words to look for.
 
     Ranking costs as much as there are entries with any of the words, and the rarest tell the most:
-    so they are taken from the rarest on while the entries that have them stay within the budget.
-    Words that no entry has are left out of both.
+    so they are taken from the rarest on. Words that no entry has are left out.
+
+    Args:
+        words: of the query.
+        count: how many entries have a word.
+        budget: entries that may be ranked for `first`; ten times as many for `then`.
+        most: a word that so many entries have is common.
     """
-    counted = [(count(word), word) for word in words]
-    known = sorted(pair for pair in counted if pair[0] > 0)
-    chosen: list[str] = []
-    left: list[str] = []
-    cost = 0
+    known = sorted((number, word) for word in words if (number := count(word)) > 0)
+    first: list[str] = []
+    then: list[str] = []
+    cost = total = 0
     for number, word in known:
-        cost += number
-        within = not chosen or (cost <= budget and len(chosen) < MAX_CHOSEN)
-        (chosen if within else left).append(word)
-    return chosen, left[:MAX_CHOSEN]
+        if number >= most:
+            break
+        total += number
+        if not first or (total <= budget and len(first) < MAX_CHOSEN):
+            first.append(word)
+            cost = total
+        elif total <= 10 * budget and len(then) < MAX_CHOSEN:
+            then.append(word)
+    common = [word for number, word in known if number >= most]
+    return Chosen(tuple(first), cost, tuple(then), tuple(common[:MAX_CHOSEN]))
 
 
 def any_of(terms: Iterable[str], labels: Iterable[str] = ()) -> str:

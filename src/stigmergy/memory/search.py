@@ -7,14 +7,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from stigmergy.memory.entry import Found, Way
-from stigmergy.memory.fulltext import Scope, TextSearch, load_entries, within
+from stigmergy.memory.fulltext import Scope, Scored, TextSearch, load_entries, within
 from stigmergy.memory.fusion import fuse
 from stigmergy.memory.vectors import Vector, VectorSearch
 
 __all__ = ["Search"]
-
-Scored = tuple[int, float]
-"""An entry's row and its score."""
 
 _CANDIDATES: Final = 50
 """Of each ranking, at least: a fused one is made of more than it gives."""
