@@ -132,7 +132,7 @@ def read_lines(
     for number, line in enumerate(lines, start=1):
         reader.take(number, line)
     reader.finish(number)
-    notes = [f"{told}: {_times(count)}" for told, count in reader.told.items()]
+    notes = [told if count == 1 else f"{told} ({count:,}×)" for told, count in reader.told.items()]
     return Content(source=source, items=tuple(reader.items), notes=tuple(notes))
 
 
@@ -312,7 +312,3 @@ def _parsed(kind: type[_T], number: int, data: Json) -> _T:
 
 def _refuse(number: int, why: str) -> NoReturn:
     raise UsageError(f"line {number}: {why}. Nothing was imported")
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count:,} times"
