@@ -12,6 +12,7 @@ from stigmergy.cli.board import board
 from stigmergy.cli.cancel import cancel
 from stigmergy.cli.doctor import doctor
 from stigmergy.cli.logs import logs
+from stigmergy.cli.memory import memory
 from stigmergy.cli.replay import replay
 from stigmergy.cli.report import report
 from stigmergy.cli.run import resume, run
@@ -32,6 +33,7 @@ app = typer.Typer(
 for command in (run, resume, serve, status, logs, report, replay, cancel, doctor):
     app.command()(command)
 app.add_typer(board)
+app.add_typer(memory)
 app.add_typer(wasm)
 app.add_typer(agent)
 
