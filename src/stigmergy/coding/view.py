@@ -103,6 +103,14 @@ class RunView:
     cost_usd: float = 0.0
     calls_without_price: int = 0
     planning: str = ""
+    paused: list[str] = field(default_factory=list[str])
+    """Task types that are not taken; `*` is the whole run."""
+    agents_wanted: int | None = None
+    """The latest wish for a number of agents; None: as many as the run was started with."""
+    approvals: dict[str, str] = field(default_factory=dict[str, str])
+    """What waits for a person, by task: what is asked."""
+    asked: dict[str, str] = field(default_factory=dict[str, str])
+    """All that a person was ever asked."""
     last: str = ""
     """The latest thing worth a line."""
 
@@ -135,6 +143,8 @@ def fold(view: RunView, events: Iterable[Event]) -> list[str]:
     for event in events:
         view.seq = event.seq
         handler = _HANDLERS.get(event.kind)
+        if event.task_id in view.asked and event.kind != "posted":
+            handler = _APPROVALS.get(event.kind)  # a person is no agent, and it is no item's work
         line = handler(view, event) if handler else None
         if line:
             view.last = line
@@ -193,10 +203,44 @@ def _run_ended(view: RunView, event: Event) -> str:
     return view.verdict
 
 
-def _posted(view: RunView, event: Event) -> None:
+def _posted(view: RunView, event: Event) -> str | None:
+    if _text(event, "task_type") == TaskType.APPROVAL:
+        view.approvals[event.task_id] = view.asked[event.task_id] = _text(event, "title")
+        return f"waits for a person, {event.task_id}: {_text(event, 'title')}"
     if _text(event, "task_type") == TaskType.LAND:
         key = _key(event.task_id)
         view.items.setdefault(key, ItemView(key=key, posted_at=event.at))
+    return None
+
+
+def _paused(view: RunView, event: Event) -> str:
+    if (task_type := _text(event, "task_type")) not in view.paused:
+        view.paused.append(task_type)
+    what = "the run" if task_type == "*" else f"tasks of type {task_type}"
+    return f"paused {what}: what agents hold they finish, nothing else is taken"
+
+
+def _resumed(view: RunView, event: Event) -> str:
+    if (task_type := _text(event, "task_type")) in view.paused:
+        view.paused.remove(task_type)
+    return "the run goes on" if task_type == "*" else f"tasks of type {task_type} are taken again"
+
+
+def _agents_wanted(view: RunView, event: Event) -> str | None:
+    count: object = event.data.get("count")
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        return None  # whoever writes into the journal may write anything
+    view.agents_wanted = count
+    return f"agents wanted: {count}"
+
+
+def _decided(view: RunView, event: Event) -> str:
+    view.approvals.pop(event.task_id, None)
+    if event.kind == "cancelled":
+        return f"{event.task_id}: no longer asked"
+    word = "approved" if event.data.get("approved") else "refused"
+    why = _first_line(_text(event, "reason"))
+    return f"{event.task_id}: {word} by {event.agent_id or 'unknown'}" + (f": {why}" if why else "")
 
 
 def _items_planned(view: RunView, event: Event) -> None:
@@ -291,6 +335,19 @@ def _cancelled(view: RunView, event: Event) -> None:
         item.state, item.error = "cancelled", _text(event, "error")
 
 
+def _retried(view: RunView, event: Event) -> str | None:
+    item = _item(view, event.task_id)
+    if item is None or item.state not in ("failed", "cancelled"):
+        return None
+    item.state, item.error = "waiting", None
+    return f"{item.key} is begun anew"
+
+
+def _asked_anew(view: RunView, event: Event) -> str:
+    view.approvals[event.task_id] = view.asked[event.task_id]
+    return f"waits for a person again, {event.task_id}: {view.asked[event.task_id]}"
+
+
 def _idle(view: RunView, event: Event) -> None:
     agent = view.agents.get(event.agent_id)
     if agent and agent.task_id == event.task_id:
@@ -382,7 +439,16 @@ def _first_line(text: str) -> str:
     return line if len(line) <= 160 else f"{line[:157]}..."
 
 
+_APPROVALS: Final = {
+    "completed": _decided,
+    "failed": _decided,
+    "cancelled": _decided,
+    "retried": _asked_anew,
+}
 _HANDLERS: Final = {
+    "paused": _paused,
+    "resumed": _resumed,
+    "agents_wanted": _agents_wanted,
     "run_started": _run_started,
     "run_ended": _run_ended,
     "posted": _posted,
@@ -395,6 +461,7 @@ _HANDLERS: Final = {
     "expired": _failed,
     "released": _released,
     "cancelled": _cancelled,
+    "retried": _retried,
     "gate_started": _gate_started,
     "gate_ended": _gate_ended,
     "swept": _swept,
