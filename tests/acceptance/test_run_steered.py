@@ -176,7 +176,7 @@ def test_a_paused_run_finishes_what_is_held_takes_nothing_and_goes_on_when_told(
     terminals.run(items(4), "--agents", "2")
     terminals.wait_until(lambda board: len(held(board)) == 2)
     assert "2 tasks in hand will be finished" in terminals.stig("steer", "pause")
-    terminals.wait_for_line("paused the run")
+    terminals.wait_for_line("all tasks paused")
     terminals.let_agents_go()
     terminals.wait_until(lambda board: completed(board, "code") == 2)
     assert terminals.takes_nothing()
@@ -208,7 +208,7 @@ def test_more_agents_come_at_once_and_those_too_many_leave_after_their_task(
     terminals.wait_until(lambda board: len({task.claimed_by for task in held(board)}) == 3)
 
     terminals.stig("steer", "agents", "1")
-    terminals.wait_for_line("agents wanted: 1")
+    terminals.wait_for_line("1 agents wanted")
     terminals.let_agents_go()
     assert terminals.end() == 0
     wish = terminals.events("agents_wanted")[-1]

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Final, cast
 
 from stigmergy.board.rules import ALL
-from stigmergy.cli.console import amount, clean, duration, money, plural, short_agent
-from stigmergy.coding.view import AgentView, RunView
+from stigmergy.cli.console import amount, clean, duration, money, plural
+from stigmergy.monitor import AgentRow, RunView
 
 __all__ = [
     "agents_at_work",
@@ -69,9 +69,9 @@ def counts(view: RunView) -> str:
     return ", ".join(parts)
 
 
-def agents_at_work(view: RunView) -> list[AgentView]:
+def agents_at_work(view: RunView) -> list[AgentRow]:
     """Those that hold a task, the longest at it first."""
-    busy = [agent for agent in view.agents.values() if agent.task_id is not None]
+    busy = [agent for agent in view.agents.values() if agent.held and not agent.is_lander]
     return sorted(busy, key=lambda agent: (agent.since, agent.name))
 
 
@@ -81,7 +81,7 @@ def idle_agents(view: RunView) -> int:
     if view.agents_wanted is not None:
         return max(0, view.agents_wanted - busy)
     asked = view.facts.get("agents")
-    seen = sum(short_agent(name) != "queue" for name in view.agents)
+    seen = sum(not agent.is_lander and not agent.gone for agent in view.agents.values())
     return max(asked if isinstance(asked, int) else 0, seen) - busy
 
 

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from stigmergy.cli import figures
 from stigmergy.cli.console import clean, data, duration, first_line, short_agent
-from stigmergy.coding.view import AgentView, Landing, Return, RunView
+from stigmergy.monitor import AgentRow, Landing, Return, RunView
 
 __all__ = ["Room", "frame", "share_rows"]
 
@@ -115,7 +115,7 @@ def _progress(view: RunView, width: int) -> RenderableType:
 
 def _agents(
     view: RunView,
-    busy: Sequence[AgentView],
+    busy: Sequence[AgentRow],
     idle: int,
     *,
     now: float,
@@ -142,7 +142,7 @@ def _agents(
     return Group(table, _cut(Text(rest, style="dim"))) if rest else table
 
 
-def _agent_row(view: RunView, agent: AgentView, *, now: float, wide: bool) -> Iterable[Text]:
+def _agent_row(view: RunView, agent: AgentRow, *, now: float, wide: bool) -> Iterable[Text]:
     task_id = agent.task_id or ""
     state = "fixing" if ".fix" in task_id else "coding"
     yield data(short_agent(agent.name))

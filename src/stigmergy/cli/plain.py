@@ -11,7 +11,7 @@ from typing import Final, Self, TextIO
 from stigmergy.cli import figures
 from stigmergy.cli.console import clean, clock_time, duration, plural
 from stigmergy.coding.outcome import Outcome
-from stigmergy.coding.view import RunView
+from stigmergy.monitor import RunView
 
 __all__ = ["JsonDisplay", "PlainDisplay"]
 

@@ -29,8 +29,8 @@ from stigmergy.cli.console import (
 from stigmergy.cli.journal import Journal, open_board, read_journal, state_folder, state_line
 from stigmergy.coding.rundir import RunDirectory, StateFolder
 from stigmergy.coding.tasks import item_key
-from stigmergy.coding.view import ItemView
 from stigmergy.errors import NotFoundError
+from stigmergy.monitor import ItemView
 
 __all__ = ["status", "waits_for"]
 
@@ -215,7 +215,7 @@ def _document(journal: Journal, waits: Mapping[str, str]) -> dict[str, object]:
         "agents": [asdict(agent) for agent in view.agents.values()],
         "gating": list(view.gating),
         "target_green": view.target_green,
-        "paused": view.paused,
+        "paused": sorted(view.paused),
         "agents_wanted": view.agents_wanted,
         "approvals": view.approvals,
         "lines": [{"at": at, "line": line} for at, line in journal.lines[-_LAST_LINES:]],

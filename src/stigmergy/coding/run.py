@@ -34,11 +34,11 @@ from stigmergy.coding.rundir import RunDirectory, StateFolder, new_run_id, state
 from stigmergy.coding.sandbox.local import LocalSandboxes
 from stigmergy.coding.sandbox.sandbox import Limits, SandboxFactory, SandboxSettings
 from stigmergy.coding.spec import RunSpec
-from stigmergy.coding.view import RunView, fold
 from stigmergy.coding.work.runner import TaskRunner
 from stigmergy.coding.worker import Worker
 from stigmergy.config import Settings
 from stigmergy.errors import TransientError, UsageError
+from stigmergy.monitor import RunView, SwarmView
 from stigmergy.swarm import Heartbeat, Nursery, Stop
 
 __all__ = ["Watch", "resume", "start"]
@@ -167,7 +167,7 @@ class _Run:
         self._keeper = Keeper(
             self.context, make_lander=self._make_lander, planned=self._planning.is_done
         )
-        self._view = RunView()
+        self._view = SwarmView()
 
     # Before work ----------------------------------------------------------------------------
 
@@ -277,26 +277,29 @@ class _Run:
         board = self.context.board
         board.wait(after=self._view.seq, timeout_s=timeout_s)
         events = board.events(after=self._view.seq)
-        lines = fold(self._view, events)
+        lines = self._view.take(events)
         if any(event.kind in _WAKING for event in events):
             self.context.pulse.tick()
         if any(event.kind == "cancelled" for event in events):
             self.context.heart.check()
-        watch(self._view, lines)
+        watch(self._view.run, lines)
 
     def _catch_up(self, watch: Watch) -> None:
         while events := self.context.board.events(after=self._view.seq):
-            watch(self._view, fold(self._view, events))
+            lines = self._view.take(events)
+            watch(self._view.run, lines)
 
     def _agents_wanted(self) -> int:
         """As many as the latest wish in the journal says, or else the settings."""
-        wished = self._view.agents_wanted
-        return self.context.spec.settings.agents if wished is None else min(wished, MOST_AGENTS)
+        wished = self._view.run.agents_wanted
+        if wished is None:
+            return self.context.spec.settings.agents
+        return max(1, min(wished, MOST_AGENTS))  # whoever writes the journal may wish anything
 
     def _end(self, watch: Watch, *, finished: bool) -> Outcome:
         self._catch_up(watch)
         outcome = judge(
-            self._view,
+            self._view.run,
             finished=finished,
             gated=bool(self.context.spec.gate),
             green=self._keeper.green,
@@ -307,7 +310,7 @@ class _Run:
         )
         self._look(watch, timeout_s=0.0)
         if finished:
-            self.context.directory.write_report(outcome.report(self._view, self.context.spec))
+            self.context.directory.write_report(outcome.report(self._view.run, self.context.spec))
         return outcome
 
 
