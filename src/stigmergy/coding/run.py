@@ -18,6 +18,7 @@ from typing import Final
 
 from stigmergy.board import JsonObject, TaskBoard
 from stigmergy.coding.context import Pulse, RunContext, Target
+from stigmergy.coding.crew import MOST_AGENTS, Crew
 from stigmergy.coding.git.repository import Repository
 from stigmergy.coding.keeper import Keeper
 from stigmergy.coding.landing import LandingAgent
@@ -50,7 +51,10 @@ Beside = Callable[[TaskBoard, RunDirectory, RunSpec], AbstractContextManager[Non
 
 _LOOK_S: Final = 0.25
 _WAKING: Final = frozenset(
-    {"posted", "completed", "failed", "released", "expired", "cancelled", "retried", "planning"}
+    {
+        *("posted", "completed", "failed", "released", "expired", "cancelled", "retried"),
+        *("planning", "resumed"),
+    }
 )
 """Events after which somebody may have something to do."""
 
@@ -259,13 +263,15 @@ class _Run:
         """Let the agents, the queue and the planner work until all is done or stopped."""
         context = self.context
         WorkingTree(context.repository, context.target.ref).catch_up()
+        self._catch_up(watch)
         with Nursery(context.stop) as nursery, context.stop.child() as ended:
-            for number in range(1, context.spec.settings.agents + 1):
-                nursery.start(self._worker(f"agent-{number}").work, name=f"agent-{number}")
+            crew = Crew(nursery, self._worker, context.pulse)
+            crew.follow(self._agents_wanted())
             nursery.start(self._planning.work, name="planner")
             nursery.start(lambda: self._keep(ended), name="keeper")
             while not ended.is_set():
                 self._look(watch, timeout_s=_LOOK_S)
+                crew.follow(self._agents_wanted())
             finished = not context.stop.is_set()
             context.stop.set()
             context.pulse.tick()
@@ -298,10 +304,20 @@ class _Run:
             self.context.heart.check()
         watch(self._view.run, lines)
 
-    def _end(self, watch: Watch, *, finished: bool) -> Outcome:
+    def _catch_up(self, watch: Watch) -> None:
         while events := self.context.board.events(after=self._view.seq):
             lines = self._view.take(events)
             watch(self._view.run, lines)
+
+    def _agents_wanted(self) -> int:
+        """As many as the latest wish in the journal says, or else the settings."""
+        wished = self._view.run.agents_wanted
+        if wished is None:
+            return self.context.spec.settings.agents
+        return max(1, min(wished, MOST_AGENTS))  # whoever writes the journal may wish anything
+
+    def _end(self, watch: Watch, *, finished: bool) -> Outcome:
+        self._catch_up(watch)
         outcome = judge(
             self._view.run,
             finished=finished,

@@ -276,6 +276,7 @@ def say(
     *,
     left: Sequence[str] = (),
     keys: tuple[str, str] | None = None,
+    noun: str = "task",
     as_json: bool,
 ) -> None:
     """Tell what was done; what was refused makes the command fail, what was `left` does not.
@@ -287,7 +288,7 @@ def say(
         told = {done_key: list(done), refused_key: refused, "left": list(left)}
         print(json.dumps(told, indent=2))
     elif done or not refused:
-        typer.echo(f"{word} {plural(len(done), 'task')}")
+        typer.echo(f"{word} {plural(len(done), noun)}")
         if left:
             why = "what they depend on failed or was cancelled: retry that"
             typer.echo(f"{plural(len(left), 'task')} stay as they were: {why}")

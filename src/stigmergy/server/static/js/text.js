@@ -42,7 +42,7 @@ export const count = (value) => known(value, (n) => number.format(n));
 export const big = (value) => known(value, (n) => (Math.abs(n) < 10_000 ? number.format(n) : compact.format(n)));
 export const percent = (value) =>
   known(value, (n) => `${(n * 100).toFixed(n === 1 || n === 0 ? 0 : 1)} %`);
-export const dollars = (value) => known(value, (n) => `$${n.toFixed(n < 10 ? 3 : 2)}`);
+export const dollars = (value) => known(value, (n) => `$${n.toFixed(n > 0 && n < 10 ? 3 : 2)}`);
 export const rate = (value) =>
   known(value, (n) => (n < 10 ? n.toFixed(1) : number.format(n)));
 export const time = (at) => known(at, (s) => clock.format(s * 1000));

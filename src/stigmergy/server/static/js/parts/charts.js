@@ -29,12 +29,13 @@ class Charts extends Part {
     const to = s("text", { x: WIDTH, y: HEIGHT - 2, class: "axis", "text-anchor": "end" });
     const cursor = s("path", { class: "cursor", d: "" });
     const lines = chart.lines.map(([name, word, tone]) => ({
-      name, word, area: s("path", { class: `area tone-${tone}`, d: "" }), line: s("path", { class: `line tone-${tone}`, d: "" }),
+      name, word, tone, area: s("path", { class: `area tone-${tone}`, d: "" }), line: s("path", { class: `line tone-${tone}`, d: "" }),
     }));
     const svg = s("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "chart", role: "img", "aria-label": chart.title },
       s("path", { class: "grid", d: `M0 ${BASE}H${WIDTH}M0 14H${WIDTH}` }),
       ...lines.flatMap(({ area, line }) => [area, line]), cursor, top, from, to);
     const values = h("span", { class: "chart-values" });
+    for (const one of lines) values.append((one.value = h("span", { class: `chart-value tone-${one.tone}` })));
     const figure = h("figure", { class: "chart-box" },
       h("figcaption", {}, h("span", { class: "chart-title" }, chart.title), values), svg);
     svg.addEventListener("pointermove", (event) => this.point(event, svg));
@@ -71,7 +72,7 @@ class Charts extends Part {
     setText(chart.to, points.length > 1 ? time(last) : "");
     setAttribute(chart.cursor, "d", shown && this.at !== null && this.at !== undefined ? `M${scale.x(shown.at).toFixed(1)} 14V${BASE}` : "");
     const words = chart.lines.map(({ name, word }) => `${chart.write(shown?.[name])} ${word}`);
-    setText(chart.values, shown ? words.join(" · ") : "no points yet");
+    chart.lines.forEach(({ value }, at) => setText(value, shown ? words[at] : "no points yet"));
     setAttribute(chart.svg, "aria-label", `${chart.title}: ${words.join(", ")}, over ${seconds(span)}`);
   }
 

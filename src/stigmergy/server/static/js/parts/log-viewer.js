@@ -22,9 +22,9 @@ class LogViewer extends Part {
     this.agent = null;
     this.task = "";
     this.entries = [];
-    this.agents = h("select", { class: "field", on: { change: () => this.choose(this.agents.value) } });
-    this.tasks = h("select", { class: "field", on: { change: () => this.load(this.agent, this.tasks.value) } });
-    this.search = h("input", { type: "search", class: "field", placeholder: "Search in it", autocomplete: "off", spellcheck: "false", on: { input: () => this.filter() } });
+    this.agents = h("select", { class: "field", "aria-label": "Agent", on: { change: () => this.choose(this.agents.value) } });
+    this.tasks = h("select", { class: "field", "aria-label": "Task", on: { change: () => this.load(this.agent, this.tasks.value) } });
+    this.search = h("input", { type: "search", class: "field", "aria-label": "Search", placeholder: "Search in it", autocomplete: "off", spellcheck: "false", on: { input: () => this.filter() } });
     this.found = h("span", { class: "log-found", role: "status" });
     this.followed = h("input", { type: "checkbox", checked: true });
     this.note = h("p", { class: "log-note" });

@@ -4,7 +4,7 @@ import { h, keyed, setAttribute, setText, setVariable } from "../dom.js";
 import { Part } from "../part.js";
 import { big, count, dollars, percent, rate, seconds } from "../text.js";
 
-const BAR = ["completed", "claimed", "in_progress", "pending", "waiting", "failed", "cancelled"];
+const BAR = ["completed", "claimed", "in_progress", "pending", "failed", "cancelled"];
 
 const CELLS = [
   ["landings", "Landed", ({ store, m }) => [count(m.landings ?? store.landings.length), `${rate(m.landings_per_hour)} an hour${m.returns ? `, ${count(m.returns)} came back` : ""}`]],

@@ -49,7 +49,7 @@ class TaskGraph extends Part {
   node(one, place, { width, height }, strong) {
     const many = one.count !== undefined;
     const label = many ? `${count(one.count)} ${stateText(one.state)}` : short(one.id, 22);
-    const title = many ? "" : short(one.title, 30);
+    const title = many ? "" : short(one.title, 27);
     const group = s("g", {
       class: "graph-node", transform: `translate(${place.x} ${place.y})`, "data-state": one.state, "data-critical": strong.has(one.id),
       ...(many ? { role: "img" } : { role: "button", tabindex: "0" }),
