@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     allow_empty: bool | None = None
     """Believe an agent that says complete and changed nothing; if not given, only a command over
     each file is believed."""
+    approve: Literal["none", "plan", "landings"] = "none"
+    """What waits for a person: nothing, each plan before agents begin, or all work before it
+    enters the merge queue."""
     max_fixes: int = Field(default=3, ge=0)
     """Rounds of mending that one item gets before it is given up."""
     max_attempts: int = Field(default=3, ge=1)

@@ -37,7 +37,7 @@ Clock = Callable[[], float]
 """Seconds since the epoch."""
 
 Bar = tuple[str | None, str | None]
-"""A task type, a limit key, or a key within a type; None stands for any."""
+"""A task type, a limit key, or a key within a type; None stands for any, two for all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class Match:
         )
 
     def _bars(self, task_type: str, limit_key: str | None) -> bool:
-        if (task_type, None) in self.barred:
+        if (task_type, None) in self.barred or (None, None) in self.barred:
             return True
         return limit_key is not None and (
             (None, limit_key) in self.barred or (task_type, limit_key) in self.barred

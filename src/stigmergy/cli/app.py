@@ -16,6 +16,7 @@ from stigmergy.cli.report import report
 from stigmergy.cli.run import resume, run
 from stigmergy.cli.serve import serve
 from stigmergy.cli.status import status
+from stigmergy.cli.steer import steer
 from stigmergy.cli.wasm import wasm
 
 __all__ = ["app"]
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 for command in (run, resume, serve, status, logs, report, cancel, doctor):
     app.command()(command)
+app.add_typer(steer)
 app.add_typer(board)
 app.add_typer(wasm)
 app.add_typer(agent)

@@ -11,8 +11,10 @@ import typer
 from rich.console import Console
 
 from stigmergy.cli.dry_run import show_plan
+from stigmergy.cli.journal import is_held
 from stigmergy.cli.live import make_display
 from stigmergy.cli.serve import beside
+from stigmergy.cli.steer import lift_pause
 from stigmergy.coding import preflight
 from stigmergy.coding import run as coding_run
 from stigmergy.coding.git.repository import Repository
@@ -101,6 +103,10 @@ def run(
             help="Believe an agent that changed nothing; by default only a command over --each.",
         ),
     ] = None,
+    approve: Annotated[
+        Literal["none", "plan", "landings"] | None,
+        typer.Option(help="Let a person approve each plan, or whatever lands."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, show the plan, start nothing.")
     ] = False,
@@ -141,6 +147,7 @@ def run(
         sandbox_confine=confine,
         sandbox_network=network or None,
         allow_empty=allow_empty,
+        approve=approve,
     )
     with Repository(repo) as repository:
         prepared = preflight.prepare(
@@ -174,6 +181,7 @@ def resume(
 
     Nothing that landed lands twice, and no item is lost.
     What agents were just doing is done anew.
+    A run that is alive and paused goes on where it runs.
 
     [bold]Example[/bold]
 
@@ -182,6 +190,9 @@ def resume(
     with Repository(repo) as repository:
         state = StateFolder(coding_run.state_home(repository))
     directory = state.find(run)
+    if is_held(directory, state.holder()) and lift_pause(directory):
+        typer.echo(f"run {directory.run_id} was paused, and goes on where it runs")
+        return
     stop = Stop()
     with stop_on_signals(stop), make_display(as_json=as_json, plain=plain) as display:
         outcome = coding_run.resume(

@@ -18,6 +18,7 @@ from typing import Final
 
 from stigmergy.board import JsonObject, TaskBoard
 from stigmergy.coding.context import Pulse, RunContext, Target
+from stigmergy.coding.crew import MOST_AGENTS, Crew
 from stigmergy.coding.git.repository import Repository
 from stigmergy.coding.keeper import Keeper
 from stigmergy.coding.landing import LandingAgent
@@ -33,11 +34,11 @@ from stigmergy.coding.rundir import RunDirectory, StateFolder, new_run_id, state
 from stigmergy.coding.sandbox.local import LocalSandboxes
 from stigmergy.coding.sandbox.sandbox import Limits, SandboxFactory, SandboxSettings
 from stigmergy.coding.spec import RunSpec
-from stigmergy.coding.view import RunView, fold
 from stigmergy.coding.work.runner import TaskRunner
 from stigmergy.coding.worker import Worker
 from stigmergy.config import Settings
 from stigmergy.errors import TransientError, UsageError
+from stigmergy.monitor import RunView, SwarmView
 from stigmergy.swarm import Heartbeat, Nursery, Stop
 
 __all__ = ["Beside", "Watch", "resume", "start"]
@@ -50,7 +51,10 @@ Beside = Callable[[TaskBoard, RunDirectory, RunSpec], AbstractContextManager[Non
 
 _LOOK_S: Final = 0.25
 _WAKING: Final = frozenset(
-    {"posted", "completed", "failed", "released", "expired", "cancelled", "retried", "planning"}
+    {
+        *("posted", "completed", "failed", "released", "expired", "cancelled", "retried"),
+        *("planning", "resumed"),
+    }
 )
 """Events after which somebody may have something to do."""
 
@@ -183,7 +187,7 @@ class _Run:
         self._keeper = Keeper(
             self.context, make_lander=self._make_lander, planned=self._planning.is_done
         )
-        self._view = RunView()
+        self._view = SwarmView()
 
     # Before work ----------------------------------------------------------------------------
 
@@ -259,13 +263,15 @@ class _Run:
         """Let the agents, the queue and the planner work until all is done or stopped."""
         context = self.context
         WorkingTree(context.repository, context.target.ref).catch_up()
+        self._catch_up(watch)
         with Nursery(context.stop) as nursery, context.stop.child() as ended:
-            for number in range(1, context.spec.settings.agents + 1):
-                nursery.start(self._worker(f"agent-{number}").work, name=f"agent-{number}")
+            crew = Crew(nursery, self._worker, context.pulse)
+            crew.follow(self._agents_wanted())
             nursery.start(self._planning.work, name="planner")
             nursery.start(lambda: self._keep(ended), name="keeper")
             while not ended.is_set():
                 self._look(watch, timeout_s=_LOOK_S)
+                crew.follow(self._agents_wanted())
             finished = not context.stop.is_set()
             context.stop.set()
             context.pulse.tick()
@@ -291,18 +297,29 @@ class _Run:
         board = self.context.board
         board.wait(after=self._view.seq, timeout_s=timeout_s)
         events = board.events(after=self._view.seq)
-        lines = fold(self._view, events)
+        lines = self._view.take(events)
         if any(event.kind in _WAKING for event in events):
             self.context.pulse.tick()
         if any(event.kind == "cancelled" for event in events):
             self.context.heart.check()
-        watch(self._view, lines)
+        watch(self._view.run, lines)
+
+    def _catch_up(self, watch: Watch) -> None:
+        while events := self.context.board.events(after=self._view.seq):
+            lines = self._view.take(events)
+            watch(self._view.run, lines)
+
+    def _agents_wanted(self) -> int:
+        """As many as the latest wish in the journal says, or else the settings."""
+        wished = self._view.run.agents_wanted
+        if wished is None:
+            return self.context.spec.settings.agents
+        return max(1, min(wished, MOST_AGENTS))  # whoever writes the journal may wish anything
 
     def _end(self, watch: Watch, *, finished: bool) -> Outcome:
-        while events := self.context.board.events(after=self._view.seq):
-            watch(self._view, fold(self._view, events))
+        self._catch_up(watch)
         outcome = judge(
-            self._view,
+            self._view.run,
             finished=finished,
             gated=bool(self.context.spec.gate),
             green=self._keeper.green,
@@ -313,7 +330,7 @@ class _Run:
         )
         self._look(watch, timeout_s=0.0)
         if finished:
-            self.context.directory.write_report(outcome.report(self._view, self.context.spec))
+            self.context.directory.write_report(outcome.report(self._view.run, self.context.spec))
         return outcome
 
 
