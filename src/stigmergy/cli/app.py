@@ -12,6 +12,7 @@ from stigmergy.cli.board import board
 from stigmergy.cli.cancel import cancel
 from stigmergy.cli.doctor import doctor
 from stigmergy.cli.logs import logs
+from stigmergy.cli.memory import memory
 from stigmergy.cli.report import report
 from stigmergy.cli.run import resume, run
 from stigmergy.cli.serve import serve
@@ -33,6 +34,7 @@ for command in (run, resume, serve, status, logs, report, cancel, doctor):
     app.command()(command)
 app.add_typer(steer)
 app.add_typer(board)
+app.add_typer(memory)
 app.add_typer(wasm)
 app.add_typer(agent)
 
