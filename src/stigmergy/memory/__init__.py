@@ -12,6 +12,7 @@ from stigmergy.memory.entry import (
 )
 from stigmergy.memory.importing import Conflict, Imported, Policy
 from stigmergy.memory.memory import Embed, Memory
+from stigmergy.memory.writing import StaleVersionError
 
 __all__ = [
     "Conflict",
@@ -27,4 +28,5 @@ __all__ = [
     "Origin",
     "Policy",
     "Reflection",
+    "StaleVersionError",
 ]

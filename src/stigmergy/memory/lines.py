@@ -132,7 +132,9 @@ def read_lines(
     for number, line in enumerate(lines, start=1):
         reader.take(number, line)
     reader.finish(number)
-    notes = [told if count == 1 else f"{told} ({count:,}×)" for told, count in reader.told.items()]
+    notes = [
+        told if count == 1 else f"{told} ({count:,} times)" for told, count in reader.told.items()
+    ]
     return Content(source=source, items=tuple(reader.items), notes=tuple(notes))
 
 

@@ -132,7 +132,8 @@ class Memory:
 
         Raises:
             UsageError: a name, a tag or the value is not allowed; the text says what is.
-            TransientError: the key has another version than `if_version`, or the file is busy.
+            StaleVersionError: the key has another version than `if_version`.
+            TransientError: the file is busy, or the disk full.
         """
         now = self._clock()
         if origin.imported_from is not None or origin.via:
@@ -168,6 +169,7 @@ class Memory:
         key: str | None = None,
         origin: Origin = _NOWHERE,
         ttl_s: float | None = None,
+        if_version: int | None = None,
     ) -> Entry:
         """Remember what was learned; see `store`."""
         return self.store(
@@ -178,6 +180,7 @@ class Memory:
             tags=reflection.tags[:MAX_TAGS],
             origin=origin,
             ttl_s=ttl_s,
+            if_version=if_version,
         )
 
     def delete(self, namespace: str, key: str) -> bool:

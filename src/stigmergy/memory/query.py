@@ -20,7 +20,8 @@ MAX_CHOSEN: Final = 12
 _MAX_WORD_CHARS: Final = 64
 _PREFIX_CHARS: Final = 3
 
-_WORD: Final = re.compile(r"[^\W_]+")
+# What is not ASCII the index takes apart itself, by the Unicode that it was made with.
+_WORD: Final = re.compile(r"[^\s\x00-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]+")
 _STOP: Final = frozenset(
     """
     a about above after again all also am an and any are as at be because been before being

@@ -17,7 +17,21 @@ from stigmergy.memory.entry import Entry, readable
 from stigmergy.memory.rows import COLUMNS, entry_of, to_text
 from stigmergy.memory.vectors import Vector
 
-__all__ = ["Draft", "drop", "drop_expired", "find", "label_of_kind", "put", "put_history"]
+__all__ = [
+    "Draft",
+    "StaleVersionError",
+    "drop",
+    "drop_expired",
+    "find",
+    "label_of_kind",
+    "put",
+    "put_history",
+]
+
+
+class StaleVersionError(TransientError):
+    """A key has another version than the writer took for granted: somebody wrote it meanwhile."""
+
 
 _PURGED_BY_A_WRITE: Final = 200
 
@@ -61,7 +75,7 @@ def put(
         if_version: the version that the key must have; 0 for none.
 
     Raises:
-        TransientError: it has another one.
+        StaleVersionError: it has another one.
     """
     drop_expired(db, now=now, limit=_PURGED_BY_A_WRITE)
     wanted = draft.entry
@@ -71,7 +85,7 @@ def put(
         found = None
     have = 0 if found is None else found[0].version
     if if_version is not None and have != if_version:
-        raise TransientError(
+        raise StaleVersionError(
             f"{wanted.namespace}/{wanted.key} has version {have}, not {if_version}: somebody wrote "
             "it meanwhile. Read it again, and try again"
         )

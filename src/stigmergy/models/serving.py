@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -9,7 +10,7 @@ import stat
 import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -55,6 +56,7 @@ def running(
     *,
     name: str,
     ending: Callable[[], None] = lambda: None,
+    http: type[asyncio.Protocol] | Literal["h11"] = "h11",
     **options: Any,
 ) -> Generator[None]:
     """Serve on sockets that are bound already, until the block ends.
@@ -64,12 +66,12 @@ def running(
         sockets: they are not closed.
         name: in errors, and of the thread.
         ending: called before the server ends: streams are to be ended by then.
+        http: uvicorn's protocol, or one derived from it.
         options: of `uvicorn.Config`.
     """
     ready = threading.Event()
     config = uvicorn.Config(
         app(ready.set),
-        http="h11",
         loop="asyncio",
         ws="none",
         lifespan="on",
@@ -77,6 +79,7 @@ def running(
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_GRACE_S,
+        http=http,
         **options,
     )
     server = uvicorn.Server(config)

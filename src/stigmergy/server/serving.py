@@ -32,6 +32,7 @@ from stigmergy.server.guard import BodyLimits
 from stigmergy.server.live import ReplaySource
 from stigmergy.server.origins import Origins, check_origin, is_loopback
 from stigmergy.server.rates import Rate
+from stigmergy.server.wire import TimedProtocol
 
 __all__ = ["ServeOptions", "Served", "default_token_file", "serving_board"]
 
@@ -51,7 +52,7 @@ class ServeOptions:
     """0 takes a free one."""
     token_file: Path | None = None
     """The usual one if not given; it is made if it is not there."""
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     """From the environment: one for every scope, instead of the file."""
     certificate: Path | None = None
     key: Path | None = None
@@ -129,6 +130,7 @@ def serving_board(board: TaskBoard, options: ServeOptions) -> Generator[Served]:
                 [listener],
                 name="board server",
                 ending=closing.end,
+                http=TimedProtocol,
                 timeout_keep_alive=_IDLE_S,
                 h11_max_incomplete_event_size=_LONGEST_HEAD,
                 proxy_headers=False,

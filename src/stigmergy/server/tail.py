@@ -20,7 +20,7 @@ from stigmergy.errors import CorruptError, TransientError
 __all__ = ["JournalTail", "Line", "Subscription", "event_document", "line_of"]
 
 _PAGE: Final = 1_000
-_LOOK_S: Final = 1.0
+_LOOK_S: Final = 0.2
 """How long the thread sleeps at most before it sees that it is to end."""
 _MOST_LINES: Final = 10_000
 _MOST_BYTES: Final = 8 * 1024**2

@@ -46,6 +46,7 @@ _LONGEST_WAIT_S: Final = 60.0
 _LARGE_BYTES: Final = 1024**2
 """A larger result goes ahead as a blob."""
 _PAGE: Final = 1_000
+_MOST_PROOFS: Final = 10_000
 _TASK_FIELDS: Final = frozenset(each.name for each in fields(Task))
 _NEW_FIELDS: Final = (
     *("task_type", "description", "payload", "task_id", "requires", "depends_on", "parent_id"),
@@ -88,6 +89,7 @@ class RemoteBoard:
         self._stop = stop or threading.Event()
         self._patience_s = patience_s
         self._proofs: dict[tuple[str, str, int], str] = {}
+        self._remembering = threading.Lock()
         self._http = httpx.Client(
             base_url=f"{self.url}/api/v1",
             headers={"Authorization": f"Bearer {token}"},
@@ -237,7 +239,7 @@ class RemoteBoard:
         """See `TaskBoard.complete`."""
         text = encode_json(result or {}, what=f"the result of task {held.task_id!r}")
         value = self.keep(result or {}) if len(text) > _LARGE_BYTES else json.loads(text)
-        return self._tell(held, "complete", {"result": value, "note": note}, ends=True)
+        return self._tell(held, "complete", {"result": value, "note": note})
 
     def fail(
         self,
@@ -250,7 +252,7 @@ class RemoteBoard:
         """See `TaskBoard.fail`."""
         text = error.encode(errors="backslashreplace").decode()
         body: JsonObject = {"error": text, "retry": retry, "note": note}
-        return self._tell(held, "fail", body, ends=True)
+        return self._tell(held, "fail", body)
 
     def release(
         self,
@@ -270,7 +272,7 @@ class RemoteBoard:
             "reason": reason,
             "note": note,
         }
-        return self._tell(held, "release", body, ends=True)
+        return self._tell(held, "release", body)
 
     # Looking ---------------------------------------------------------------------------------
 
@@ -326,20 +328,23 @@ class RemoteBoard:
     def _held(self, told: Mapping[str, Any]) -> Task:
         task = self._task(told["task"])
         if (lease := task.lease) is not None and told["lease"].get("proof") is not None:
-            self._proofs[_mark(lease)] = str(told["lease"]["proof"])
+            self._remember(_mark(lease), str(told["lease"]["proof"]))
         return task
+
+    def _remember(self, mark: tuple[str, str, int], proof: str) -> None:
+        # Beyond the task's end: a result may be told twice, and a late one is told why not.
+        with self._remembering:
+            self._proofs[mark] = proof
+            while len(self._proofs) > _MOST_PROOFS:
+                del self._proofs[next(iter(self._proofs))]
 
     def _task(self, document: Mapping[str, Any]) -> Task:
         # A newer server may tell more of a task.
         known = {name: value for name, value in document.items() if name in _TASK_FIELDS}
         return task_from_json(known, where=self.url)
 
-    def _tell(self, held: Lease | Task, verb: str, body: JsonObject, *, ends: bool = False) -> Task:
-        lease = _lease(held)
-        told = self._task(self._send_lease(lease, verb, body)["task"])
-        if ends:
-            self._proofs.pop(_mark(lease), None)
-        return told
+    def _tell(self, held: Lease | Task, verb: str, body: JsonObject) -> Task:
+        return self._task(self._send_lease(_lease(held), verb, body)["task"])
 
     def _send_lease(self, lease: Lease, verb: str, body: JsonObject) -> JsonObject:
         document: JsonObject = {
@@ -351,11 +356,7 @@ class RemoteBoard:
             "proof": self._proofs.get(_mark(lease)),
         }
         path = f"/tasks/{quote(lease.task_id, safe='')}/{verb}"
-        try:
-            return self._write(path, {"lease": document, **body})
-        except LostLeaseError:
-            self._proofs.pop(_mark(lease), None)
-            raise
+        return self._write(path, {"lease": document, **body})
 
     def _write(self, path: str, body: JsonObject, *, read_s: float = _READ_S) -> JsonObject:
         content = encode_json(body, what=f"what is sent to {path}").encode()
