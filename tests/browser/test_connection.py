@@ -10,7 +10,7 @@ from stigmergy.server.auth import Scope
 from stigmergy.testing.serving import ServerProcess
 
 pytestmark = pytest.mark.needs_chromium
-LOST = ["ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_CONNECTION_RESET"]
+LOST = ["ERR_CONNECTION_RESET"]
 
 
 def test_a_server_that_was_killed_is_found_again_with_all_that_happened_meanwhile(

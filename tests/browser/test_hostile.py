@@ -15,7 +15,6 @@ HOSTILE = {
     "direction": "safe\u202egnp.exe\u2066 \u200f",
     "control": "a\u0000b\u001b[31mred\u0007\u009b2J",
     "long": "W" * 10_000,
-    "surrogate": "half \ud83d pair",
     "prototype": "__proto__",
     "address": "javascript:document.title='owned'",
 }
