@@ -24,6 +24,7 @@ from starlette.types import ASGIApp
 import stigmergy
 from stigmergy.board import TaskBoard
 from stigmergy.errors import StigmergyError
+from stigmergy.memory import Memory
 from stigmergy.server.auth import TokenTable
 from stigmergy.server.bridge import Bridge
 from stigmergy.server.context import LeaseProofs, ServedRun, ServerContext
@@ -34,7 +35,7 @@ from stigmergy.server.idempotency import AnswerBook
 from stigmergy.server.origins import Origins
 from stigmergy.server.problems import Problem, invalid, problem_of, problem_response
 from stigmergy.server.rates import Rate, RateTable
-from stigmergy.server.routes import blobs, journal, leases, site, steering, tasks
+from stigmergy.server.routes import blobs, journal, leases, memory, site, steering, tasks
 from stigmergy.server.tail import JournalTail
 
 __all__ = ["AppSettings", "build_app", "openapi_document", "routers"]
@@ -57,6 +58,8 @@ class AppSettings:
     limits: BodyLimits = field(default_factory=BodyLimits)
     rate: Rate = field(default_factory=Rate)
     read_only: bool = False
+    memory: Memory | None = None
+    """Open; it is not closed."""
     run: ServedRun | None = None
     """The coding run that the board belongs to."""
 
@@ -69,6 +72,7 @@ def routers() -> list[APIRouter]:
         steering.router,
         journal.router,
         blobs.router,
+        memory.router,
         site.router,
     ]
 
@@ -98,6 +102,7 @@ def build_app(
             desk=desk,
             proofs=proofs,
             closing=asyncio.Event(),
+            memory=settings.memory,
             run=settings.run,
         )
         app.state.context = context

@@ -16,6 +16,7 @@ from stigmergy.board import Lease, TaskBoard
 from stigmergy.board.task import JsonObject
 from stigmergy.coding.rundir import RunDirectory
 from stigmergy.coding.spec import RunSpec
+from stigmergy.memory import Memory
 from stigmergy.server.auth import Principal, Scope
 from stigmergy.server.bridge import Bridge
 from stigmergy.server.desk import ClaimDesk
@@ -98,6 +99,8 @@ class ServerContext:
     proofs: LeaseProofs
     closing: asyncio.Event
     """Set when the server ends: streams end then."""
+    memory: Memory | None = None
+    """What the swarm has learned; None where it is not served."""
     run: ServedRun | None = None
     """None of a board that belongs to no run here."""
 
