@@ -4,6 +4,7 @@
 .venv/bin/python scripts/http_api.py --write    # writes it
 """
 
+# ruff: noqa: E501 - the page's own lines
 from __future__ import annotations
 
 import sys
