@@ -30,6 +30,7 @@ from stigmergy.server.auth import (
 )
 from stigmergy.server.context import ServedRun, ServerContext
 from stigmergy.server.guard import BodyLimits
+from stigmergy.server.live import ReplaySource
 from stigmergy.server.origins import Origins, check_origin, is_loopback
 from stigmergy.server.rates import Rate
 from stigmergy.server.wire import TimedProtocol
@@ -69,6 +70,9 @@ class ServeOptions:
     memory: Path | None = None
     """The file of what the swarm has learned, served too; it is made if it is not there."""
     run: ServedRun | None = None
+    """The coding run that the board belongs to."""
+    replay: ReplaySource | None = None
+    """Show this instead of what happens on the board."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +123,7 @@ def serving_board(board: TaskBoard, options: ServeOptions) -> Generator[Served]:
             read_only=options.read_only,
             memory=None if options.memory is None else stack.enter_context(Memory(options.memory)),
             run=options.run,
+            replay=options.replay,
         )
         closing = _Closing()
         stack.enter_context(
