@@ -37,6 +37,8 @@ ROUTES = {
     for method in route.methods
 }
 ANY_TEXT = st.text(max_size=20)
+IDS = st.sampled_from(["j0", "j1", "a"])
+FENCES = st.integers(0, 3)
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3),
@@ -51,6 +53,8 @@ def of_schema(schema: dict[str, Any], depth: int = 0) -> st.SearchStrategy[Any]:
 
 
 def _of_schema(schema: dict[str, Any], depth: int) -> st.SearchStrategy[Any]:
+    if schema.get("$ref", "").endswith("/LeaseDocument"):
+        return st.fixed_dictionaries({"task_id": IDS, "agent_id": st.just("a"), "fence": FENCES})
     if "$ref" in schema:
         return _of_schema(SCHEMAS[schema["$ref"].rpartition("/")[2]], depth)
     if "anyOf" in schema:
@@ -90,11 +94,12 @@ def requests(draw: st.DrawFn) -> tuple[str, str, dict[str, Any]]:
     filled = path
     query: list[tuple[str, str]] = []
     for each in told.get("parameters", []):
-        value = draw(of_schema(each["schema"]))
+        likely = IDS if each["in"] == "path" and each["name"] == "task_id" else st.nothing()
+        value = draw(likely | likely | of_schema(each["schema"]))
         if each["in"] == "path":
             text = quote(str(value).encode(errors="replace"), safe="") or "j0"
             filled = filled.replace("{" + each["name"] + "}", text)
-        elif each["in"] == "query" and (each.get("required") or draw(st.booleans())):
+        elif each["in"] == "query" and (each.get("required") or draw(st.integers(0, 3)) == 0):
             values = value if isinstance(value, list) else [value]
             query += [(each["name"], str(v).encode(errors="replace").decode()) for v in values]
     request: dict[str, Any] = {"params": query}
