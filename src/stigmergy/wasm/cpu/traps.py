@@ -43,7 +43,8 @@ def access_before(module: Module, function: int, offset: int) -> int:
     return loads[-1] if loads else offset
 
 
-_ACCESSES = re.compile(r"[.](load|store)|^memory[.]")
+_ACCESSES = re.compile(r"[.](load|store)|^memory[.]|^call")
+"""A call, too: a function of the host traps where it was called."""
 
 
 def take_trap(trap: Pointer, shift: int) -> Trap:
