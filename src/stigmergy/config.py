@@ -102,6 +102,10 @@ class Settings(BaseSettings):
     allow_unknown_prices: bool = False
     """Use models whose price is unknown though a budget in dollars is set, which then cannot
     hold them."""
+    memory_namespace: tuple[str, ...] = ()
+    """What planners and agents are told is looked for in these; the first one is written to."""
+    memory: Path | None = None
+    """The memory's file; `.stigmergy/memory.db` of the repository if not given."""
     sandbox_view: Literal["auto", "overlay", "worktree"] = "auto"
     sandbox_confine: Literal["auto", "bubblewrap", "none"] = "auto"
     sandbox_network: bool = False

@@ -11,6 +11,7 @@ from stigmergy.cli.board import board
 from stigmergy.cli.cancel import cancel
 from stigmergy.cli.doctor import doctor
 from stigmergy.cli.logs import logs
+from stigmergy.cli.memory import memory
 from stigmergy.cli.report import report
 from stigmergy.cli.run import resume, run
 from stigmergy.cli.status import status
@@ -29,6 +30,7 @@ app = typer.Typer(
 for command in (run, resume, status, logs, report, cancel, doctor):
     app.command()(command)
 app.add_typer(board)
+app.add_typer(memory)
 app.add_typer(wasm)
 
 

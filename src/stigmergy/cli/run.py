@@ -79,6 +79,14 @@ def run(
     record: Annotated[
         Path | None, typer.Option(help="Append what the model says to this file, for replay.")
     ] = None,
+    memory_namespace: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NS", help="Tell planner and agents what is known there; repeatable."),
+    ] = None,
+    memory: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="The memory's file; the repository's own if not given."),
+    ] = None,
     confine: Annotated[
         Literal["auto", "bubblewrap", "none"] | None,
         typer.Option(help="How sandboxes are confined; `auto` takes what works here."),
@@ -128,6 +136,8 @@ def run(
         task_timeout_s=task_timeout,
         max_steps=max_steps,
         record=None if record is None else record.absolute(),
+        memory_namespace=memory_namespace,
+        memory=None if memory is None else memory.absolute(),
         sandbox_confine=confine,
         sandbox_network=network or None,
         allow_empty=allow_empty,

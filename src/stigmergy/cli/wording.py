@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, cast
 
 from stigmergy.board import Event
 from stigmergy.cli.console import amount, clean, clean_lines, duration
@@ -97,6 +97,16 @@ def _count(event: Event, name: str) -> str:
     return amount(value) if isinstance(value, int | float) else "unknown"
 
 
+def _memory_read(event: Event) -> list[str]:
+    keys = event.data.get("keys")
+    count = len(cast("list[object]", keys)) if isinstance(keys, list) else "unknown"
+    return [f"was told what the memory has in {_text(event, 'namespace')}, entries: {count}"]
+
+
+def _memory_written(event: Event) -> list[str]:
+    return [f"left a {_text(event, 'kind')} at {_text(event, 'namespace')}/{_text(event, 'key')}"]
+
+
 def _landing(event: Event) -> list[str]:
     return [f"about to land as {_text(event, 'commit')[:10]}"]
 
@@ -153,6 +163,8 @@ _EVENTS: Final[Mapping[str, Words]] = {
     "cancelled": _cancelled,
     "retried": lambda _: ["begun anew"],
     "landing": _landing,
+    "memory_read": _memory_read,
+    "memory_written": _memory_written,
     "model_call": _model_call,
     "progress": _progress,
 }

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from stigmergy.board import Event, TaskBoard
 from stigmergy.coding.git.repository import Repository
+from stigmergy.coding.memory_in_run import RunMemory
 from stigmergy.coding.rundir import RunDirectory
 from stigmergy.coding.spec import RunSpec
 from stigmergy.errors import UsageError
@@ -71,6 +72,8 @@ class RunContext:
     stop: Stop
     """Set to end the run; everything that waits heeds it."""
     pulse: Pulse
+    memory: RunMemory | None = None
+    """None where the run was given no namespace."""
 
     @property
     def run_id(self) -> str:

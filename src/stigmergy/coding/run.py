@@ -21,6 +21,7 @@ from stigmergy.coding.context import Pulse, RunContext, Target
 from stigmergy.coding.git.repository import Repository
 from stigmergy.coding.keeper import Keeper
 from stigmergy.coding.landing import LandingAgent
+from stigmergy.coding.memory_in_run import open_run_memory
 from stigmergy.coding.merge.gate import Gate, Red
 from stigmergy.coding.merge.lander import Lander
 from stigmergy.coding.merge.publish import WorkingTree
@@ -109,6 +110,14 @@ def _opened(
     with ExitStack() as stack:
         stack.enter_context(_full_disk_told(directory))
         board = stack.enter_context(TaskBoard(directory.board_url, lease_s=spec.settings.lease_s))
+        memory = stack.enter_context(
+            open_run_memory(
+                _memory_file(spec, repository),
+                spec.settings.memory_namespace,
+                board=board,
+                run_id=directory.run_id,
+            )
+        )
         context = RunContext(
             spec=spec,
             directory=directory,
@@ -118,6 +127,7 @@ def _opened(
             heart=stack.enter_context(Heartbeat(board)),
             stop=stop,
             pulse=Pulse(),
+            memory=memory,
         )
         for event in context.journal():
             if event.kind == "target":  # it went on on a branch of its own
@@ -202,6 +212,7 @@ class _Run:
             "model": spec.settings.model,
             "agent_command": spec.settings.agent_command,
             "strategy": spec.settings.strategy,
+            "memory_namespaces": list(spec.settings.memory_namespace),
             "sandbox": {
                 "kind": protection.kind,
                 "view": protection.view,
@@ -295,6 +306,13 @@ class _Run:
         if finished:
             self.context.directory.write_report(outcome.report(self._view, self.context.spec))
         return outcome
+
+
+def _memory_file(spec: RunSpec, repository: Repository) -> Path | None:
+    """Where what is learned lies; None where the run was given no namespace of it."""
+    if not spec.settings.memory_namespace:
+        return None
+    return spec.settings.memory or StateFolder(state_home(repository)).memory()
 
 
 def _limits(settings: Settings) -> Limits:

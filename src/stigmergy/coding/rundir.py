@@ -128,6 +128,15 @@ class StateFolder:
         except OSError as error:
             raise UsageError(f"cannot write to {self.path}: {error.strerror}") from None
 
+    def memory(self) -> Path:
+        """The file of what was learned in this repository, whether it is there or not.
+
+        Raises:
+            UsageError: the folder came with the repository.
+        """
+        self._require_own()
+        return self.path / "memory.db"
+
     def _require_own(self) -> None:
         """Refuse a state folder, or a link in its place, that came with the repository.
 
