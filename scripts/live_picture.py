@@ -18,7 +18,7 @@ from rich.console import Console
 from stigmergy.board import TaskBoard
 from stigmergy.cli.frame import frame
 from stigmergy.coding.rundir import StateFolder
-from stigmergy.coding.view import RunView, fold
+from stigmergy.monitor import SwarmView
 
 WIDTH, HEIGHT = 110, 34
 
@@ -34,12 +34,12 @@ def main() -> None:
         events = board.events(limit=10**6)
     first, last = events[0].at, events[-1].at
     moment = first + (last - first) * options.at
-    view = RunView()
-    fold(view, [event for event in events if event.at <= moment])
+    view = SwarmView()
+    view.take(event for event in events if event.at <= moment)
     console = Console(
         record=True, width=WIDTH, height=HEIGHT, force_terminal=True, file=io.StringIO()
     )
-    console.print(frame(view, now=moment, width=WIDTH, height=HEIGHT))
+    console.print(frame(view.run, now=moment, width=WIDTH, height=HEIGHT))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     drawn = console.export_svg(title="stig run")
     # Fonts of the reader's own machine only: a picture in a README fetches nothing.

@@ -30,7 +30,7 @@ CONFIG_FILE = "stigmergy.toml"
 
 _PREFIX: Final = "STIG_"
 _NO_SETTINGS: Final = frozenset(
-    {"STIG_CONFIG", "STIG_MODEL_KEY", "STIG_BOARD"}
+    {"STIG_CONFIG", "STIG_MODEL_KEY", "STIG_BOARD", "STIG_TOKEN"}
     # What an agent has around it; its task may be to run `stig`.
     | {"STIG_WORKSPACE", "STIG_SANDBOX_ID"}
     | {"STIG_PATH", "STIG_TASK", "STIG_DESCRIPTION", "STIG_PROMPT"}
@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     allow_empty: bool | None = None
     """Believe an agent that says complete and changed nothing; if not given, only a command over
     each file is believed."""
+    approve: Literal["none", "plan", "landings"] = "none"
+    """What waits for a person: nothing, each plan before agents begin, or all work before it
+    enters the merge queue."""
     max_fixes: int = Field(default=3, ge=0)
     """Rounds of mending that one item gets before it is given up."""
     max_attempts: int = Field(default=3, ge=1)

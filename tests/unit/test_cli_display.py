@@ -15,7 +15,7 @@ from stigmergy.cli.console import clean, clean_lines, duration, money
 from stigmergy.cli.frame import frame, share_rows
 from stigmergy.cli.live import LiveDisplay, make_display
 from stigmergy.cli.plain import JsonDisplay, PlainDisplay
-from stigmergy.coding.view import RunView, fold
+from stigmergy.monitor import RunView, SwarmView
 
 LABEL = "replay: the model's words come from a recording"
 HOSTILE = "[red]bad[/red]\x1b[2J\x1b]8;;https://evil.invalid\x07x\x9b31m\u202e\r\nnext"
@@ -26,7 +26,8 @@ class Journal:
     """A journal by hand, folded as it is written."""
 
     def __init__(self, *, agents: int = 4, label: str = LABEL, confined: bool = True) -> None:
-        self.view = RunView()
+        self.swarm = SwarmView()
+        self.view = self.swarm.run
         self.now = START
         self.lines: list[str] = []
         sandbox = dict.fromkeys(
@@ -50,7 +51,7 @@ class Journal:
         event = Event(
             seq=seq, at=self.now, kind=event_kind, task_id=task_id, agent_id=agent_id, data=data
         )
-        lines = fold(self.view, [event])
+        lines = self.swarm.take([event])
         self.lines += lines
         return lines
 
@@ -86,7 +87,11 @@ def big(agents: int, busy: int) -> Journal:
         journal.land(f"F{number:02d}")
         journal.send_back(f"F{number + 20:02d}", "a reason " * 30)
     for number in range(busy):
-        journal.work(number + 1, f"F{number % 20 + 40:02d}", "run " + "python3 -m pytest " * 10)
+        journal.work(
+            number + 1,
+            f"F{number % 20 + 40}.fix{number // 20 + 1}",
+            "run " + "python3 -m pytest " * 10,
+        )
     journal.tell("gate_started", task_ids=[f"F{number:02d}.land" for number in range(30)])
     return journal
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from stigmergy.board import lifecycle
-from stigmergy.board.entries import ended_entry
+from stigmergy.board.entries import ended_entry, posted_entry
 from stigmergy.board.store import Transaction
 from stigmergy.board.task import JsonObject, Task, TaskStatus
 from stigmergy.errors import NotFoundError, UsageError
@@ -144,7 +144,8 @@ def _rival(tx: Transaction, task: Task) -> Task | None:
 def _reopen(tx: Transaction, task: Task) -> Task:
     reopened = lifecycle.reopen(task, waiting_on=unmet(tx, task))
     tx.put(reopened)
-    tx.append("retried", task_id=task.task_id, data={})
+    data: JsonObject = {"was": task.status.value, **posted_entry(reopened)}
+    tx.append("retried", task_id=task.task_id, data=data)
     return reopened
 
 

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from stigmergy.cli import figures
 from stigmergy.cli.console import clean, data, duration, first_line, short_agent
-from stigmergy.coding.view import AgentView, Landing, Return, RunView
+from stigmergy.monitor import AgentRow, Landing, Return, RunView
 
 __all__ = ["Room", "frame", "share_rows"]
 
@@ -62,7 +62,7 @@ def frame(view: RunView, *, now: float, width: int, height: int) -> RenderableTy
     """The run as it stands, in at most `height` rows of `width` columns."""
     busy = figures.agents_at_work(view)
     idle = figures.idle_agents(view)
-    fixed = _FIXED + bool(view.label)
+    fixed = _FIXED + bool(view.label) + len(figures.calls_for_you(view))
     spaced = height >= fixed + _GAPS + 8
     room = share_rows(
         height - fixed - (_GAPS if spaced else 0),
@@ -94,6 +94,7 @@ def _heading(view: RunView, now: float) -> list[RenderableType]:
     rows: list[RenderableType] = [first, _cut(where)]
     if view.label:
         rows.append(data(view.label, "black on yellow"))
+    rows += [data(line, "bold black on cyan") for line in figures.calls_for_you(view)]
     return rows
 
 
@@ -114,7 +115,7 @@ def _progress(view: RunView, width: int) -> RenderableType:
 
 def _agents(
     view: RunView,
-    busy: Sequence[AgentView],
+    busy: Sequence[AgentRow],
     idle: int,
     *,
     now: float,
@@ -141,7 +142,7 @@ def _agents(
     return Group(table, _cut(Text(rest, style="dim"))) if rest else table
 
 
-def _agent_row(view: RunView, agent: AgentView, *, now: float, wide: bool) -> Iterable[Text]:
+def _agent_row(view: RunView, agent: AgentRow, *, now: float, wide: bool) -> Iterable[Text]:
     task_id = agent.task_id or ""
     state = "fixing" if ".fix" in task_id else "coding"
     yield data(short_agent(agent.name))

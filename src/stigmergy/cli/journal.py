@@ -15,8 +15,8 @@ from typing import Literal
 from stigmergy.board import Event, TaskBoard
 from stigmergy.coding.git.repository import Repository
 from stigmergy.coding.rundir import RunDirectory, StateFolder, state_home
-from stigmergy.coding.view import RunView, fold
 from stigmergy.errors import NotFoundError
+from stigmergy.monitor import RunView, SwarmView
 
 __all__ = [
     "Journal",
@@ -38,9 +38,14 @@ class Journal:
     directory: RunDirectory
     holder: str | None
     """Who holds the repository's lock, for this run or another."""
-    view: RunView = field(default_factory=RunView)
+    swarm: SwarmView = field(default_factory=SwarmView)
     events: list[Event] = field(default_factory=list[Event])
     lines: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
+
+    @property
+    def view(self) -> RunView:
+        """The run itself."""
+        return self.swarm.run
 
     @property
     def last_at(self) -> float | None:
@@ -59,7 +64,7 @@ class Journal:
 
     def take(self, event: Event) -> list[str]:
         """Go on by one event; the lines that it makes."""
-        lines = fold(self.view, [event])
+        lines = self.swarm.take([event])
         self.events.append(event)
         self.lines += [(event.at, line) for line in lines]
         return lines

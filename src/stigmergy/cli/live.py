@@ -15,7 +15,7 @@ from rich.text import Text
 from stigmergy.cli.console import clean, clock_time
 from stigmergy.cli.frame import frame
 from stigmergy.cli.plain import JsonDisplay, PlainDisplay
-from stigmergy.coding.view import RunView
+from stigmergy.monitor import RunView
 
 __all__ = ["Display", "LiveDisplay", "make_display"]
 

@@ -11,7 +11,7 @@ from typing import Final, Self, TextIO
 from stigmergy.cli import figures
 from stigmergy.cli.console import clean, clock_time, duration, plural
 from stigmergy.coding.outcome import Outcome
-from stigmergy.coding.view import RunView
+from stigmergy.monitor import RunView
 
 __all__ = ["JsonDisplay", "PlainDisplay"]
 
@@ -57,6 +57,7 @@ class PlainDisplay:
         parts = [figures.counts(view), f"{plural(len(figures.agents_at_work(view)), 'agent')} busy"]
         if view.gating:
             parts.append(f"gate for {duration(self._clock() - view.gate_since)}")
+        parts += figures.calls_for_you(view)
         if view.label:
             parts.append(view.label)
         return f"… {'; '.join(parts)}"

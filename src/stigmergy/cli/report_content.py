@@ -9,7 +9,7 @@ from stigmergy.board import Event
 from stigmergy.cli.journal import Journal, RunState, state_line
 from stigmergy.coding.outcome import Outcome
 from stigmergy.coding.spec import RunSpec
-from stigmergy.coding.view import RunView
+from stigmergy.monitor import RunView
 
 __all__ = ["Mending", "ModelUse", "Told", "told_of"]
 

@@ -43,6 +43,8 @@ def _claimed(event: Event) -> list[str]:
 
 
 def _completed(event: Event) -> list[str]:
+    if event.data.get("approved") is True:
+        return _with("approved", _many(event, "reason"))
     if commit := _text(event, "commit"):
         batch = _text(event, "batch_size") or "1"
         proof = _text(event, "proof") or "unknown"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from stigmergy.board import Event, TaskBoard
+from stigmergy.board.rules import ALL
 from stigmergy.coding.git.repository import Repository
 from stigmergy.coding.memory_in_run import RunMemory
 from stigmergy.coding.rundir import RunDirectory
@@ -83,6 +84,10 @@ class RunContext:
     def agent_id(self, name: str) -> str:
         """How an agent of this run is called on the board."""
         return f"{self.run_id}/{name}"
+
+    def is_paused(self) -> bool:
+        """A person has paused all of it."""
+        return ALL in self.board.rules().paused
 
     def journal(self) -> Iterator[Event]:
         """The journal from its beginning."""

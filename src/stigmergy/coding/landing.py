@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from typing import assert_never
 
 from stigmergy.board import JsonObject, Task, TaskType
+from stigmergy.coding.asking import ask_to_land, landing_approval_id
 from stigmergy.coding.context import RunContext
 from stigmergy.coding.merge.batch import Candidate
 from stigmergy.coding.merge.gate import Green, Red
@@ -169,6 +170,9 @@ class LandingAgent:
         if landed is not None:
             self._accept(land, work, {"commit": landed, "batch_size": 1, "proof": "ancestry"})
             return None
+        if commit and commit != base and self._must_ask(land):
+            self._ask(land, work)
+            return None
         return Candidate(
             task_id=land.task_id,
             # A branch without a commit ends at its base, and the lander refuses it.
@@ -178,6 +182,24 @@ class LandingAgent:
             ready_at=work.finished_at or 0.0,
             files=frozenset(_handoff(work).changes),
             ref=self._run.directory.ref("tasks", work.task_id),
+        )
+
+    def _must_ask(self, land: Task) -> bool:
+        """A person has a say in what lands, and has not been asked about this work.
+
+        Once asked, the land task depends on the answer: that it can be claimed again is a yes.
+        """
+        settings = self._run.spec.settings
+        return settings.approve == "landings" and landing_approval_id(land) not in land.depends_on
+
+    def _ask(self, land: Task, work: Task) -> None:
+        ref = self._run.directory.ref("tasks", work.task_id)
+        asked = ask_to_land(land, work, _handoff(work), ref=ref)
+        self._report(
+            land,
+            lambda: self._run.board.release(
+                land, wait_for=[asked.task_id], post=[asked], reason="a person has to approve it"
+            ),
         )
 
     def _landed_before_crash(self, land: Task, work: Task) -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from stigmergy.coding.spec import RunSpec
-from stigmergy.coding.view import RunView
+from stigmergy.monitor import RunView
 
 __all__ = ["EXIT_BUDGET", "EXIT_FAILED", "EXIT_OK", "EXIT_STOPPED", "Outcome", "judge"]
 

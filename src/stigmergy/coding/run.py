@@ -12,12 +12,13 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Final
 
 from stigmergy.board import JsonObject, TaskBoard
 from stigmergy.coding.context import Pulse, RunContext, Target
+from stigmergy.coding.crew import MOST_AGENTS, Crew
 from stigmergy.coding.git.repository import Repository
 from stigmergy.coding.keeper import Keeper
 from stigmergy.coding.landing import LandingAgent
@@ -34,26 +35,32 @@ from stigmergy.coding.rundir import RunDirectory, StateFolder, new_run_id, state
 from stigmergy.coding.sandbox.local import LocalSandboxes
 from stigmergy.coding.sandbox.sandbox import Limits, SandboxFactory, SandboxSettings
 from stigmergy.coding.spec import RunSpec
-from stigmergy.coding.view import RunView, fold
 from stigmergy.coding.work.runner import TaskRunner
 from stigmergy.coding.worker import Worker
 from stigmergy.config import Settings
 from stigmergy.errors import TransientError, UsageError
+from stigmergy.monitor import RunView, SwarmView
 from stigmergy.swarm import Heartbeat, Nursery, Stop
 
-__all__ = ["Watch", "resume", "start"]
+__all__ = ["Beside", "Watch", "resume", "start"]
 
 Watch = Callable[[RunView, Sequence[str]], None]
 """Told, in the calling thread, of the run as it stands and the new lines about it."""
 
+Beside = Callable[[TaskBoard, RunDirectory, RunSpec], AbstractContextManager[None]]
+"""Open while the run works, with its board: a server of it."""
+
 _LOOK_S: Final = 0.25
 _WAKING: Final = frozenset(
-    {"posted", "completed", "failed", "released", "expired", "cancelled", "retried", "planning"}
+    {
+        *("posted", "completed", "failed", "released", "expired", "cancelled", "retried"),
+        *("planning", "resumed"),
+    }
 )
 """Events after which somebody may have something to do."""
 
 
-def start(prepared: Prepared, *, stop: Stop, watch: Watch) -> Outcome:
+def start(prepared: Prepared, *, stop: Stop, watch: Watch, beside: Beside | None = None) -> Outcome:
     """Run from the beginning to the end, or until `stop` is set.
 
     Raises:
@@ -68,7 +75,10 @@ def start(prepared: Prepared, *, stop: Stop, watch: Watch) -> Outcome:
             directory = state.create(run_id, spec)
             begun = False
             try:
-                with _opened(spec, directory, repository, stop) as run:
+                with (
+                    _opened(spec, directory, repository, stop) as run,
+                    _beside(run.context, beside),
+                ):
                     run.prove_start()
                     run.begin()
                     begun = True
@@ -79,7 +89,14 @@ def start(prepared: Prepared, *, stop: Stop, watch: Watch) -> Outcome:
                 raise
 
 
-def resume(state: StateFolder, directory: RunDirectory, *, stop: Stop, watch: Watch) -> Outcome:
+def resume(
+    state: StateFolder,
+    directory: RunDirectory,
+    *,
+    stop: Stop,
+    watch: Watch,
+    beside: Beside | None = None,
+) -> Outcome:
     """Go on with a run that was stopped or killed.
 
     Raises:
@@ -95,6 +112,7 @@ def resume(state: StateFolder, directory: RunDirectory, *, stop: Stop, watch: Wa
         Repository(spec.repository) as repository,
         state.locked(directory.run_id),
         _opened(spec, directory, repository, stop) as run,
+        _beside(run.context, beside),
     ):
         run.take_over()
         run.prove_start()
@@ -146,6 +164,12 @@ def _opened(
         yield _Run(context, factory, models)
 
 
+def _beside(context: RunContext, beside: Beside | None) -> AbstractContextManager[None]:
+    if beside is None:
+        return nullcontext()
+    return beside(context.board, context.directory, context.spec)
+
+
 @contextmanager
 def _full_disk_told(directory: RunDirectory) -> Generator[None]:
     """A full disk can show itself anywhere, and needs a person."""
@@ -173,7 +197,7 @@ class _Run:
         self._keeper = Keeper(
             self.context, make_lander=self._make_lander, planned=self._planning.is_done
         )
-        self._view = RunView()
+        self._view = SwarmView()
 
     # Before work ----------------------------------------------------------------------------
 
@@ -250,13 +274,15 @@ class _Run:
         """Let the agents, the queue and the planner work until all is done or stopped."""
         context = self.context
         WorkingTree(context.repository, context.target.ref).catch_up()
+        self._catch_up(watch)
         with Nursery(context.stop) as nursery, context.stop.child() as ended:
-            for number in range(1, context.spec.settings.agents + 1):
-                nursery.start(self._worker(f"agent-{number}").work, name=f"agent-{number}")
+            crew = Crew(nursery, self._worker, context.pulse)
+            crew.follow(self._agents_wanted())
             nursery.start(self._planning.work, name="planner")
             nursery.start(lambda: self._keep(ended), name="keeper")
             while not ended.is_set():
                 self._look(watch, timeout_s=_LOOK_S)
+                crew.follow(self._agents_wanted())
             finished = not context.stop.is_set()
             context.stop.set()
             context.pulse.tick()
@@ -282,18 +308,29 @@ class _Run:
         board = self.context.board
         board.wait(after=self._view.seq, timeout_s=timeout_s)
         events = board.events(after=self._view.seq)
-        lines = fold(self._view, events)
+        lines = self._view.take(events)
         if any(event.kind in _WAKING for event in events):
             self.context.pulse.tick()
         if any(event.kind == "cancelled" for event in events):
             self.context.heart.check()
-        watch(self._view, lines)
+        watch(self._view.run, lines)
+
+    def _catch_up(self, watch: Watch) -> None:
+        while events := self.context.board.events(after=self._view.seq):
+            lines = self._view.take(events)
+            watch(self._view.run, lines)
+
+    def _agents_wanted(self) -> int:
+        """As many as the latest wish in the journal says, or else the settings."""
+        wished = self._view.run.agents_wanted
+        if wished is None:
+            return self.context.spec.settings.agents
+        return max(1, min(wished, MOST_AGENTS))  # whoever writes the journal may wish anything
 
     def _end(self, watch: Watch, *, finished: bool) -> Outcome:
-        while events := self.context.board.events(after=self._view.seq):
-            watch(self._view, fold(self._view, events))
+        self._catch_up(watch)
         outcome = judge(
-            self._view,
+            self._view.run,
             finished=finished,
             gated=bool(self.context.spec.gate),
             green=self._keeper.green,
@@ -304,7 +341,7 @@ class _Run:
         )
         self._look(watch, timeout_s=0.0)
         if finished:
-            self.context.directory.write_report(outcome.report(self._view, self.context.spec))
+            self.context.directory.write_report(outcome.report(self._view.run, self.context.spec))
         return outcome
 
 

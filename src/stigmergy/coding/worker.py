@@ -8,7 +8,7 @@ its reason. Whether the work is any good the merge queue decides.
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
@@ -58,10 +58,10 @@ class Worker:
     _secrets: Redactor = field(default_factory=Redactor, init=False)
     """An agent may print its token, which has no business on the board."""
 
-    def work(self) -> None:
-        """Take tasks until the run stops."""
+    def work(self, wanted: Callable[[], bool]) -> None:
+        """Take tasks until the run stops, or this agent is not wanted any more."""
         stop = self.run.stop
-        while not stop.is_set():
+        while not stop.is_set() and wanted():
             seen = self.run.pulse.beat
             try:
                 task = self._claim()

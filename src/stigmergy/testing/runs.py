@@ -22,8 +22,8 @@ from stigmergy.coding.git.repository import Repository
 from stigmergy.coding.outcome import Outcome
 from stigmergy.coding.preflight import Prepared, Source
 from stigmergy.coding.rundir import RunDirectory, StateFolder
-from stigmergy.coding.view import RunView
 from stigmergy.config import load_settings
+from stigmergy.monitor import RunView
 from stigmergy.swarm import Stop
 
 __all__ = ["Ran", "item", "prepare_items", "prepare_source", "resume_run", "run_items", "start_run"]

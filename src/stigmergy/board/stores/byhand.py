@@ -12,6 +12,7 @@ from dataclasses import fields, replace
 from typing import Final, Protocol, cast
 
 from stigmergy.board.aftermath import DEAD, fail_dependents, is_completed, tell_dependents, unmet
+from stigmergy.board.entries import posted_entry
 from stigmergy.board.lifecycle import find_cycle
 from stigmergy.board.store import Transaction
 from stigmergy.board.stores.taskfiles import Broken, Edited, Finding, Missing
@@ -193,14 +194,8 @@ def _accept(
         return
     tx.put(after)
     data: JsonObject = {"by_hand": True, "status": after.status.value, "attempt": after.attempts}
-    if before is None:
-        data |= {
-            "task_type": after.task_type,
-            "priority": after.priority,
-            "parent_id": after.parent_id,
-            "depends_on": list(after.depends_on),
-        }
-    else:
+    data |= posted_entry(after)
+    if before is not None:
         data["changed"] = [n for n in _FIELDS if getattr(before, n) != getattr(after, n)]
     tx.append("posted" if before is None else "edited", task_id=task.task_id, data=data)
 

@@ -1,18 +1,25 @@
-"""A run as its journal tells it: who does what, what landed, what came back, what it cost.
+"""A coding run as its journal tells it: its items, what landed, what came back, what it cost.
 
-A fold over events: the live table, `stig status`, `stig logs` and the report all read it, so they
-cannot disagree, and a finished or crashed run is looked at with the same code. Pure.
+A part of `SwarmView`, which folds it with the rest: the live table, `stig status`, `stig logs`, the
+report and the dashboard read the same, so they cannot disagree. Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, cast
 
 from stigmergy.board import Event, JsonObject, TaskType
+from stigmergy.monitor.agents import AgentRow
+from stigmergy.monitor.reading import amount, first_line, names, number, text
+from stigmergy.monitor.tasks import key_of
 
-__all__ = ["AgentView", "ItemState", "ItemView", "Landing", "Return", "RunView", "fold"]
+__all__ = ["ItemState", "ItemView", "Landing", "Return", "RunView"]
+
+_GATES: Final = 1000
+"""Gate runs whose durations are remembered."""
 
 ItemState = Literal[
     "waiting", "coding", "fixing", "queued", "landing", "landed", "failed", "cancelled"
@@ -35,21 +42,11 @@ class ItemView:
     depends_on: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
-class AgentView:
-    """One agent: what it does now and since when. `task_id` is None while it is idle."""
-
-    name: str
-    task_id: str | None = None
-    since: float = 0.0
-    doing: str = ""
-    finished: int = 0
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Landing:
     """A commit that came onto the target."""
 
+    seq: int
     at: float
     key: str
     commit: str
@@ -62,6 +59,7 @@ class Landing:
 class Return:
     """Work that came back, and why."""
 
+    seq: int
     at: float
     key: str
     kind: str
@@ -84,17 +82,30 @@ class RunView:
     resumed: int = 0
     facts: JsonObject = field(default_factory=dict[str, object])
     items: dict[str, ItemView] = field(default_factory=dict[str, ItemView])
-    agents: dict[str, AgentView] = field(default_factory=dict[str, AgentView])
+    agents: dict[str, AgentRow] = field(default_factory=dict[str, AgentRow])
+    """Those of the board; another part of the view keeps them."""
     landings: list[Landing] = field(default_factory=list[Landing])
     returns: list[Return] = field(default_factory=list[Return])
     gate_runs: int = 0
     gate_red: int = 0
     gate_s: float = 0.0
+    gate_times_s: deque[float] = field(default_factory=lambda: deque[float](maxlen=_GATES))
+    """How long the latest runs of the gate took."""
     gating: tuple[str, ...] = ()
     """The items in the gate right now."""
     gate_since: float = 0.0
     target_green: bool | None = None
     """What the gate last said of the target's tip; None when nobody asked."""
+    red_since: float | None = None
+    """Since when the target has been red."""
+    paused: set[str] = field(default_factory=set[str])
+    """Task types that are not taken; `*` is the whole run."""
+    approvals: dict[str, str] = field(default_factory=dict[str, str])
+    """What waits for a person, by task: what is asked."""
+    asked: dict[str, str] = field(default_factory=dict[str, str])
+    """All that a person was ever asked."""
+    agents_wanted: int | None = None
+    """How many agents somebody asked for last."""
     model_calls: int = 0
     replayed_calls: int = 0
     prompt_tokens: int = 0
@@ -105,6 +116,8 @@ class RunView:
     planning: str = ""
     last: str = ""
     """The latest thing worth a line."""
+    changed: set[str] = field(default_factory=set[str])
+    """Items that changed since somebody emptied this."""
 
     @property
     def landed(self) -> int:
@@ -128,74 +141,51 @@ class RunView:
         elapsed = (self.ended_at or now) - self.started_at
         return len(self.landings) * 3600.0 / elapsed if elapsed > 0 else None
 
-
-def fold(view: RunView, events: Iterable[Event]) -> list[str]:
-    """Bring the view up to date; the lines that a person who watches wants to read."""
-    lines: list[str] = []
-    for event in events:
-        view.seq = event.seq
+    def take(self, event: Event) -> str | None:
+        """Go on by one event; the line that a person who watches wants to read, if any."""
+        self.seq = event.seq
         handler = _HANDLERS.get(event.kind)
-        line = handler(view, event) if handler else None
-        if line:
-            view.last = line
-            lines.append(line)
-    return lines
-
-
-def _text(event: Event, name: str) -> str:
-    value = event.data.get(name)
-    return "" if value is None else str(value)
-
-
-def _number(event: Event, name: str) -> float:
-    value = event.data.get(name)
-    return float(value) if isinstance(value, int | float) else 0.0
-
-
-def _names(event: Event, name: str) -> tuple[str, ...]:
-    value: object = event.data.get(name)
-    return (
-        tuple(str(item) for item in cast("list[object]", value)) if isinstance(value, list) else ()
-    )
+        if handler is None:
+            return None
+        if event.task_id in self.asked and event.kind in _ANSWERS:
+            self.approvals.pop(event.task_id, None)
+        line = handler(self, event)
+        if (key := key_of(event.task_id)) in self.items:
+            self.changed.add(key)
+        self.last = line or self.last
+        return line
 
 
 def _item(view: RunView, task_id: str) -> ItemView | None:
-    return view.items.get(_key(task_id))
-
-
-def _key(task_id: str) -> str:
-    for mark in (".land", ".fix"):
-        head, found, _ = task_id.rpartition(mark)
-        if found:
-            return head
-    return task_id
+    return view.items.get(key_of(task_id))
 
 
 def _run_started(view: RunView, event: Event) -> str:
-    view.run_id = _text(event, "run_id")
-    view.label = _text(event, "label")
+    view.run_id = text(event, "run_id")
+    view.label = text(event, "label")
     view.facts = dict(event.data)
     if view.started_at is None:
         view.started_at = event.at
         return f"run {view.run_id} started"
     view.resumed += 1
     view.ended_at = view.exit_code = None
+    view.gating = ()
     return f"run {view.run_id} resumed"
 
 
 def _run_ended(view: RunView, event: Event) -> str:
     view.ended_at = event.at
-    view.exit_code = int(_number(event, "exit_code"))
-    view.verdict = _text(event, "verdict")
+    view.exit_code = int(number(event, "exit_code"))
+    view.verdict = text(event, "verdict")
     view.gating = ()
-    for agent in view.agents.values():
-        agent.task_id, agent.doing = None, ""
     return view.verdict
 
 
 def _posted(view: RunView, event: Event) -> None:
-    if _text(event, "task_type") == TaskType.LAND:
-        key = _key(event.task_id)
+    if text(event, "task_type") == TaskType.APPROVAL:
+        view.approvals[event.task_id] = view.asked[event.task_id] = text(event, "title")
+    if text(event, "task_type") == TaskType.LAND:
+        key = key_of(event.task_id)
         view.items.setdefault(key, ItemView(key=key, posted_at=event.at))
 
 
@@ -205,42 +195,22 @@ def _items_planned(view: RunView, event: Event) -> None:
         if item := view.items.get(str(told.get("key"))):
             item.description = str(told.get("title", ""))
             item.depends_on = tuple(str(name) for name in told.get("depends_on", ()))
+            view.changed.add(item.key)
 
 
-def _claimed(view: RunView, event: Event) -> str | None:
-    agent = view.agents.setdefault(event.agent_id, AgentView(event.agent_id))
-    item = _item(view, event.task_id)
-    if event.task_id.endswith(".land"):
-        if item:
+def _claimed(view: RunView, event: Event) -> None:
+    if item := _item(view, event.task_id):
+        if event.task_id.endswith(".land"):
             item.state = "landing"
-        return None
-    agent.task_id, agent.since, agent.doing = event.task_id, event.at, "preparing"
-    if item:
-        item.state = "fixing" if ".fix" in event.task_id else "coding"
-    return None
-
-
-def _progress(view: RunView, event: Event) -> None:
-    agent = view.agents.get(event.agent_id)
-    if agent is None or agent.task_id != event.task_id:
-        return
-    match event.data.get("kind"):
-        case "tool":
-            agent.doing = f"{_text(event, 'name')} {_text(event, 'brief')}".strip()
-        case "step":
-            agent.doing = "asks the model"
-        case "commit":
-            agent.doing = "commits"
-        case _:
-            agent.doing = _text(event, "brief") or agent.doing
+        else:
+            item.state = "fixing" if ".fix" in event.task_id else "coding"
 
 
 def _target(view: RunView, event: Event) -> None:
-    view.facts["target"] = _text(event, "ref")
+    view.facts["target"] = text(event, "ref")
 
 
 def _completed(view: RunView, event: Event) -> str | None:
-    _idle(view, event)
     item = _item(view, event.task_id)
     if item is None:
         return None
@@ -248,31 +218,27 @@ def _completed(view: RunView, event: Event) -> str | None:
         item.state, item.landed_at = "landed", event.at
         return _landed(view, event, item)
     item.state = "queued"
-    if agent := view.agents.get(event.agent_id):
-        agent.finished += 1
     return None
 
 
 def _failed(view: RunView, event: Event) -> str | None:
-    _idle(view, event)
     item = _item(view, event.task_id)
-    status, error = _text(event, "status"), _text(event, "error")
+    status, error = text(event, "status"), text(event, "error")
     if item is None:
         return None
     if status == "pending":
         item.state = "waiting"
-        attempt = int(_number(event, "attempt"))
-        return f"{event.task_id}: attempt {attempt} failed, tried again: {_first_line(error)}"
+        attempt = int(number(event, "attempt"))
+        return f"{event.task_id}: attempt {attempt} failed, tried again: {first_line(error)}"
     if event.task_id.endswith(".land"):
         item.state, item.error = "failed", error
         if event.data.get("returned"):
             return _returned(view, event, item)
-        return f"{item.key} failed: {_first_line(error)}"
-    return f"{event.task_id} failed: {_first_line(error)}"
+        return f"{item.key} failed: {first_line(error)}"
+    return f"{event.task_id} failed: {first_line(error)}"
 
 
 def _released(view: RunView, event: Event) -> str | None:
-    _idle(view, event)
     item = _item(view, event.task_id)
     if item is None:
         return None
@@ -285,36 +251,48 @@ def _released(view: RunView, event: Event) -> str | None:
 
 
 def _cancelled(view: RunView, event: Event) -> None:
-    _idle(view, event)
     item = _item(view, event.task_id)
     if item and event.task_id.endswith(".land"):
-        item.state, item.error = "cancelled", _text(event, "error")
+        item.state, item.error = "cancelled", text(event, "error")
 
 
-def _idle(view: RunView, event: Event) -> None:
-    agent = view.agents.get(event.agent_id)
-    if agent and agent.task_id == event.task_id:
-        agent.task_id, agent.doing, agent.since = None, "", event.at
+def _retried(view: RunView, event: Event) -> str | None:
+    if event.task_id in view.asked:
+        view.approvals[event.task_id] = view.asked[event.task_id]
+    item = _item(view, event.task_id)
+    if item is None or item.state not in ("failed", "cancelled"):
+        return None
+    item.state, item.error = "waiting", None
+    return f"{item.key} is begun anew"
+
+
+def _paused(view: RunView, event: Event) -> None:
+    view.paused.add(text(event, "task_type") or "*")
+
+
+def _resumed(view: RunView, event: Event) -> None:
+    view.paused.discard(text(event, "task_type") or "*")
 
 
 def _gate_started(view: RunView, event: Event) -> str:
-    view.gating, view.gate_since = _names(event, "task_ids"), event.at
-    names = ", ".join(_key(name) for name in view.gating) or "the target"
+    view.gating, view.gate_since = names(event, "task_ids"), event.at
+    keys = ", ".join(key_of(name) for name in view.gating) or "the target"
     again = " once more" if event.data.get("retry") else ""
-    return f"gate runs on {names}{again}"
+    return f"gate runs on {keys}{again}"
 
 
 def _gate_ended(view: RunView, event: Event) -> str:
-    names = ", ".join(_key(name) for name in view.gating) or "the target"
+    keys = ", ".join(key_of(name) for name in view.gating) or "the target"
     view.gating = ()
     if event.data.get("green") is None:
-        return f"gate stopped, no verdict: {names}"
+        return f"gate stopped, no verdict: {keys}"
     view.gate_runs += 1
-    view.gate_s += _number(event, "duration_s")
+    view.gate_s += number(event, "duration_s")
+    view.gate_times_s.append(number(event, "duration_s"))
     if event.data.get("green"):
-        return f"gate green in {_number(event, 'duration_s'):.1f} s: {names}"
+        return f"gate green in {number(event, 'duration_s'):.1f} s: {keys}"
     view.gate_red += 1
-    return f"gate RED on {names}: {_first_line(_text(event, 'reason'))}"
+    return f"gate RED on {keys}: {first_line(text(event, 'reason'))}"
 
 
 def _landed(view: RunView, event: Event, item: ItemView) -> str:
@@ -322,38 +300,40 @@ def _landed(view: RunView, event: Event, item: ItemView) -> str:
         why = "nothing to change" if event.data.get("unchanged") else "the target has it already"
         return f"{item.key}: {why}"
     landing = Landing(
+        seq=event.seq,
         at=event.at,
         key=item.key,
-        commit=_text(event, "commit"),
-        batch_size=int(_number(event, "batch_size")),
-        gate_s=None if event.data.get("gate_s") is None else _number(event, "gate_s"),
-        proof=_text(event, "proof"),
+        commit=text(event, "commit"),
+        batch_size=int(number(event, "batch_size")),
+        gate_s=None if event.data.get("gate_s") is None else number(event, "gate_s"),
+        proof=text(event, "proof"),
     )
     view.landings.append(landing)
     item.commit = landing.commit
     if landing.gate_s is not None:
-        view.target_green = True
+        _judge_target(view, event, green=True)
     return f"landed {landing.key} as {landing.commit[:10]}"
 
 
 def _returned(view: RunView, event: Event, item: ItemView) -> str:
     back = Return(
+        seq=event.seq,
         at=event.at,
         key=item.key,
-        kind=_text(event, "returned"),
-        detail=_text(event, "detail"),
-        fix=_text(event, "fix") or None,
+        kind=text(event, "returned"),
+        detail=text(event, "detail"),
+        fix=text(event, "fix") or None,
     )
     view.returns.append(back)
     item.returns += 1
     then = f"{back.fix} will mend it" if back.fix else "given up"
-    return f"{back.key} came back ({back.kind}): {_first_line(back.detail)}; {then}"
+    return f"{back.key} came back ({back.kind}): {first_line(back.detail)}; {then}"
 
 
 def _swept(view: RunView, event: Event) -> str:
     green = event.data.get("green")
-    view.target_green = green if isinstance(green, bool) else None
-    return f"sweep of the target: {_text(event, 'detail')}"
+    _judge_target(view, event, green=green if isinstance(green, bool) else None)
+    return f"sweep of the target: {text(event, 'detail')}"
 
 
 def _model_call(view: RunView, event: Event) -> None:
@@ -361,44 +341,55 @@ def _model_call(view: RunView, event: Event) -> None:
     view.replayed_calls += bool(event.data.get("replayed"))
     if event.data.get("prompt_tokens") is None and event.data.get("completion_tokens") is None:
         view.calls_without_usage += 1
-    view.prompt_tokens += int(_number(event, "prompt_tokens"))
-    view.completion_tokens += int(_number(event, "completion_tokens"))
+    view.prompt_tokens += int(number(event, "prompt_tokens"))
+    view.completion_tokens += int(number(event, "completion_tokens"))
     if event.data.get("cost_usd") is None:
         view.calls_without_price += 1
-    view.cost_usd += _number(event, "cost_usd")
+    view.cost_usd += number(event, "cost_usd")
 
 
 def _planning(view: RunView, event: Event) -> str:
-    view.planning = _text(event, "detail")
+    view.planning = text(event, "detail")
     return f"planner: {view.planning}"
 
 
 def _note(_: RunView, event: Event) -> str:
-    return _text(event, "text")
+    return text(event, "text")
 
 
-def _first_line(text: str) -> str:
-    line = text.strip().partition("\n")[0]
-    return line if len(line) <= 160 else f"{line[:157]}..."
+def _judge_target(view: RunView, event: Event, *, green: bool | None) -> None:
+    view.target_green = green
+    view.red_since = (view.red_since or event.at) if green is False else None
 
 
-_HANDLERS: Final = {
+def _agents_wanted(view: RunView, event: Event) -> str:
+    count = amount(event, "count")
+    view.agents_wanted = None if count is None else int(count)
+    by = text(event, "by")
+    return f"{view.agents_wanted} agents wanted" + (f", says {by}" if by else "")
+
+
+_ANSWERS: Final = frozenset({"completed", "failed", "cancelled"})
+_HANDLERS: Final[Mapping[str, Callable[[RunView, Event], str | None]]] = {
     "run_started": _run_started,
     "run_ended": _run_ended,
     "posted": _posted,
     "items_planned": _items_planned,
     "claimed": _claimed,
-    "progress": _progress,
     "target": _target,
     "completed": _completed,
     "failed": _failed,
     "expired": _failed,
     "released": _released,
     "cancelled": _cancelled,
+    "retried": _retried,
+    "paused": _paused,
+    "resumed": _resumed,
     "gate_started": _gate_started,
     "gate_ended": _gate_ended,
     "swept": _swept,
     "model_call": _model_call,
     "planning": _planning,
+    "agents_wanted": _agents_wanted,
     "note": _note,
 }

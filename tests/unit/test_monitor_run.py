@@ -10,7 +10,7 @@ from stigmergy import TaskBoard, TaskType
 from stigmergy.coding.outcome import EXIT_BUDGET, EXIT_FAILED, EXIT_OK, EXIT_STOPPED, judge
 from stigmergy.coding.plan.workitem import WorkItem
 from stigmergy.coding.tasks import Rework, fix_task, tasks_of_items
-from stigmergy.coding.view import RunView, fold
+from stigmergy.monitor import RunView, SwarmView
 
 LANDED = {"commit": "a" * 40, "batch_size": 1, "gate_s": 1.5, "proof": "identical"}
 
@@ -25,9 +25,9 @@ def board():
 
 
 def view_of(board: TaskBoard) -> RunView:
-    view = RunView()
-    fold(view, board.events())
-    return view
+    view = SwarmView()
+    view.take(board.events())
+    return view.run
 
 
 def claim(board: TaskBoard, task_type: str, agent: str = "r1/agent-1"):
@@ -145,10 +145,10 @@ def test_a_gate_that_was_stopped_is_neither_green_nor_red(board: TaskBoard) -> N
 def test_the_fold_in_pieces_is_the_fold_at_once(board: TaskBoard) -> None:
     code(board)
     board.complete(claim(board, TaskType.LAND, "q"), {}, note=LANDED)
-    pieces = RunView()
+    pieces = SwarmView()
     for event in board.events():
-        fold(pieces, [event])
-    assert pieces == view_of(board)
+        pieces.take([event])
+    assert pieces.run == view_of(board)
 
 
 class TestJudge:

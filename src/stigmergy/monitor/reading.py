@@ -1,0 +1,43 @@
+"""Reading the data of an event, whoever wrote it: a wrong type reads as nothing. Pure."""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+from stigmergy.board import Event
+
+__all__ = ["amount", "first_line", "names", "number", "text"]
+
+
+def text(event: Event, name: str) -> str:
+    """A text; "" where there is none."""
+    value = event.data.get(name)
+    return "" if value is None else str(value)
+
+
+def amount(event: Event, name: str) -> float | None:
+    """A number; None where there is none, so that unknown is not taken for 0."""
+    value = event.data.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def number(event: Event, name: str) -> float:
+    """A number; 0.0 where there is none."""
+    return float(amount(event, name) or 0.0)
+
+
+def names(event: Event, name: str) -> tuple[str, ...]:
+    """A list of names; empty where there is none."""
+    value: object = event.data.get(name)
+    return (
+        tuple(str(item) for item in cast("list[object]", value)) if isinstance(value, list) else ()
+    )
+
+
+def first_line(words: str, limit: int = 160) -> str:
+    """The first line, cut."""
+    line = words.strip().partition("\n")[0]
+    return line if len(line) <= limit else f"{line[: limit - 3]}..."
