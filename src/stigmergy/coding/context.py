@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stigmergy.board import Event, TaskBoard
 from stigmergy.coding.git.repository import Repository
+from stigmergy.coding.interrupts import Interrupts
 from stigmergy.coding.rundir import RunDirectory
 from stigmergy.coding.spec import RunSpec
 from stigmergy.errors import UsageError
@@ -71,6 +72,7 @@ class RunContext:
     stop: Stop
     """Set to end the run; everything that waits heeds it."""
     pulse: Pulse
+    interrupts: Interrupts = field(default_factory=Interrupts)
 
     @property
     def run_id(self) -> str:
