@@ -16,6 +16,7 @@ from stigmergy.cli.run import resume, run
 from stigmergy.cli.status import status
 from stigmergy.cli.steer import steer
 from stigmergy.cli.wasm import wasm
+from stigmergy.cli.watch import watch
 
 __all__ = ["app"]
 
@@ -27,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, resume, status, logs, report, cancel, doctor):
+for command in (run, resume, watch, status, logs, report, cancel, doctor):
     app.command()(command)
 app.add_typer(steer)
 app.add_typer(board)
