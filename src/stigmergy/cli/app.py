@@ -13,6 +13,7 @@ from stigmergy.cli.cancel import cancel
 from stigmergy.cli.doctor import doctor
 from stigmergy.cli.logs import logs
 from stigmergy.cli.memory import memory
+from stigmergy.cli.replay import replay
 from stigmergy.cli.report import report
 from stigmergy.cli.run import resume, run
 from stigmergy.cli.serve import serve
@@ -31,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, resume, watch, serve, status, logs, report, cancel, doctor):
+for command in (run, resume, watch, serve, status, logs, report, replay, cancel, doctor):
     app.command()(command)
 app.add_typer(steer)
 app.add_typer(board)

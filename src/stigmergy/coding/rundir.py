@@ -73,6 +73,11 @@ class RunDirectory:
         return self.path / "ledger.db"
 
     @property
+    def conversations(self) -> Path:
+        """What agents and their models said to each other, a file for each task."""
+        return self.path / "conversations"
+
+    @property
     def report(self) -> Path:
         """The report of a finished run."""
         return self.path / "report.json"

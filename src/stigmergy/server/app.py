@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from starlette.types import ASGIApp
 import stigmergy
 from stigmergy.board import TaskBoard
 from stigmergy.errors import StigmergyError
+from stigmergy.monitor import SwarmView
 from stigmergy.server.auth import TokenTable
 from stigmergy.server.bridge import Bridge
 from stigmergy.server.context import LeaseProofs, ServedRun, ServerContext
@@ -31,6 +33,8 @@ from stigmergy.server.desk import ClaimDesk
 from stigmergy.server.documents import ProblemDocument
 from stigmergy.server.guard import BodyLimits, Guard, GuardRules
 from stigmergy.server.idempotency import AnswerBook
+from stigmergy.server.live import Feed, JournalSource, LiveSite, ReplaySource, RunFiles
+from stigmergy.server.live import routes as live
 from stigmergy.server.origins import Origins
 from stigmergy.server.problems import Problem, invalid, problem_of, problem_response
 from stigmergy.server.rates import Rate, RateTable
@@ -59,6 +63,8 @@ class AppSettings:
     read_only: bool = False
     run: ServedRun | None = None
     """The coding run that the board belongs to."""
+    replay: ReplaySource | None = None
+    """Show this instead of what happens on the board."""
 
 
 def routers() -> list[APIRouter]:
@@ -70,6 +76,8 @@ def routers() -> list[APIRouter]:
         journal.router,
         blobs.router,
         site.router,
+        live.router,
+        live.preview_router,
     ]
 
 
@@ -90,6 +98,11 @@ def build_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         tail = JournalTail(board, asyncio.get_running_loop())
+        source = settings.replay or JournalSource(board, clock=time.time)
+        files = settings.run and await asyncio.to_thread(
+            RunFiles.open, settings.run.directory, settings.run.spec, board
+        )
+        shown = LiveSite(Feed(source, SwarmView), files)
         desk = ClaimDesk(board, bridge)
         context = ServerContext(
             board=board,
@@ -98,18 +111,21 @@ def build_app(
             desk=desk,
             proofs=proofs,
             closing=asyncio.Event(),
-            run=settings.run,
+            live=shown,
+            read_only=settings.read_only,
         )
         app.state.context = context
         tail.listen(desk.take)
         tail.start()
         desk.open()
+        shown.feed.open()
         on_ready(context)
         try:
             yield
         finally:
             context.closing.set()
             await desk.close()
+            await asyncio.to_thread(shown.close)
             await asyncio.to_thread(tail.close)
             await asyncio.to_thread(bridge.close)
             answers.close()

@@ -19,6 +19,7 @@ from stigmergy.coding.spec import RunSpec
 from stigmergy.server.auth import Principal, Scope
 from stigmergy.server.bridge import Bridge
 from stigmergy.server.desk import ClaimDesk
+from stigmergy.server.live.site import LiveSite
 from stigmergy.server.problems import Problem
 from stigmergy.server.tail import JournalTail
 
@@ -96,8 +97,12 @@ class ServerContext:
     tail: JournalTail
     desk: ClaimDesk
     proofs: LeaseProofs
+    read_only: bool = False
+    """Nothing on the board is changed through this server."""
     closing: asyncio.Event
     """Set when the server ends: streams end then."""
+    live: LiveSite
+    """The feed of what happens, with the files of the coding run that the board belongs to."""
     run: ServedRun | None = None
     """None of a board that belongs to no run here."""
 

@@ -31,6 +31,8 @@ _LOG: Final = logging.getLogger("stigmergy.server")
 _PUBLIC: Final = frozenset({"/", "/favicon.ico", "/healthz", "/openapi.json"})
 _PUBLIC_PREFIXES: Final = ("/static/", "/preview/")
 """A preview asks for a ticket of its own: an iframe sends no token."""
+_CHANGE_NOTHING: Final = frozenset({"/api/v1/replay"})
+"""Writes that change what is shown, and not the board."""
 _WRITES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _METHODS: Final = "GET, POST, PUT, DELETE"
 _HEADERS: Final = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
@@ -152,7 +154,7 @@ class Guard:
         if method not in _WRITES:
             await self._app(scope, receive, reply)
             return
-        if self._rules.read_only:
+        if self._rules.read_only and scope["path"] not in _CHANGE_NOTHING:
             text = "this server was started with --read-only"
             raise Problem(status=403, kind="read-only", detail=text)
         limit = self._rules.limits.of(scope["path"])

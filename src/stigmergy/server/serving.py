@@ -29,6 +29,7 @@ from stigmergy.server.auth import (
 )
 from stigmergy.server.context import ServedRun, ServerContext
 from stigmergy.server.guard import BodyLimits
+from stigmergy.server.live import ReplaySource
 from stigmergy.server.origins import Origins, check_origin, is_loopback
 from stigmergy.server.rates import Rate
 from stigmergy.server.wire import TimedProtocol
@@ -66,6 +67,9 @@ class ServeOptions:
     state: Path | None = None
     """The folder of what the server keeps for itself; the user's if not given."""
     run: ServedRun | None = None
+    """The coding run that the board belongs to."""
+    replay: ReplaySource | None = None
+    """Show this instead of what happens on the board."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +119,7 @@ def serving_board(board: TaskBoard, options: ServeOptions) -> Generator[Served]:
             rate=options.rate,
             read_only=options.read_only,
             run=options.run,
+            replay=options.replay,
         )
         closing = _Closing()
         stack.enter_context(
