@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stigmergy import Task, TaskBoard, TaskStatus
-from stigmergy.board import Event
+from stigmergy.board import Backoff, Event
 from stigmergy.board.store import open_store
 from stigmergy.errors import StigmergyError
 from stigmergy.monitor import SwarmView, Thresholds, apply
@@ -59,7 +59,9 @@ STEP = st.one_of(
 def journal_of(steps: Iterable[tuple[str, str, list[str]]]) -> tuple[list[Event], list[Task]]:
     """What a real board writes of such a life, and its tasks in the end."""
     clock = Clock()
-    with TaskBoard(open_store("memory:", clock=clock), lease_s=60) as board:
+    with TaskBoard(
+        store=open_store("memory:", clock=clock), lease_s=60, backoff=Backoff(first_s=1, most_s=5)
+    ) as board:
         for step in steps:
             clock.now += 0.25
             try:
