@@ -30,7 +30,7 @@ CONFIG_FILE = "stigmergy.toml"
 
 _PREFIX: Final = "STIG_"
 _NO_SETTINGS: Final = frozenset(
-    {"STIG_CONFIG", "STIG_MODEL_KEY", "STIG_BOARD"}
+    {"STIG_CONFIG", "STIG_MODEL_KEY", "STIG_BOARD", "STIG_TOKEN"}
     # What an agent has around it; its task may be to run `stig`.
     | {"STIG_WORKSPACE", "STIG_SANDBOX_ID"}
     | {"STIG_PATH", "STIG_TASK", "STIG_DESCRIPTION", "STIG_PROMPT"}
@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     allow_empty: bool | None = None
     """Believe an agent that says complete and changed nothing; if not given, only a command over
     each file is believed."""
+    approve: Literal["none", "plan", "landings"] = "none"
+    """What waits for a person: nothing, each plan before agents begin, or all work before it
+    enters the merge queue."""
     max_fixes: int = Field(default=3, ge=0)
     """Rounds of mending that one item gets before it is given up."""
     max_attempts: int = Field(default=3, ge=1)
@@ -107,6 +110,10 @@ class Settings(BaseSettings):
     allow_unknown_prices: bool = False
     """Use models whose price is unknown though a budget in dollars is set, which then cannot
     hold them."""
+    memory_namespace: tuple[str, ...] = ()
+    """What planners and agents are told is looked for in these; the first one is written to."""
+    memory: Path | None = None
+    """The memory's file; `.stigmergy/memory.db` of the repository if not given."""
     sandbox_view: Literal["auto", "overlay", "worktree"] = "auto"
     sandbox_confine: Literal["auto", "bubblewrap", "none"] = "auto"
     sandbox_network: bool = False

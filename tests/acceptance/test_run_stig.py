@@ -127,6 +127,6 @@ def test_cancel_ends_a_run_from_outside(repository: Path, tmp_path: Path) -> Non
         rest = lines.read()
 
     assert cancelled.returncode == 0, cancelled.stderr
-    assert "cancelled 1 items" in cancelled.stdout
+    assert "cancelled 1 item " in cancelled.stdout
     assert process.wait() == 1
     assert "1 of 2 items landed, 1 did not" in rest

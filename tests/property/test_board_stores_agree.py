@@ -36,6 +36,7 @@ from stigmergy.board import (
     TaskStatus,
     open_store,
 )
+from stigmergy.board.approvals import approval
 from stigmergy.board.stores.sqlite import SqliteStore
 from stigmergy.errors import StigmergyError
 from stigmergy.testing.postgres import PostgresServer
@@ -173,9 +174,24 @@ class Boards(RuleBasedStateMachine):
     def unlimit(self, name: str) -> None:
         self._same(lambda board: board.unlimit(name))
 
-    @rule(task_type=st.sampled_from(["code", "fix"]), verb=st.sampled_from(["pause", "resume"]))
-    def pause_or_resume(self, task_type: str, verb: str) -> None:
+    @rule(
+        task_type=st.sampled_from(["code", "fix", None]),
+        verb=st.sampled_from(["pause", "resume", "resume"]),
+    )
+    def pause_or_resume(self, task_type: str | None, verb: str) -> None:
         self._same(lambda board: getattr(board, verb)(task_type))
+
+    @rule(pick=PICK, priority=st.integers(1, 10))
+    def set_priority(self, pick: int, priority: int) -> None:
+        self._same(lambda board: board.set_priority(self._name(pick), priority))
+
+    @rule(pick=PICK | st.none(), verb=st.sampled_from(["approve", "refuse"]))
+    def decide(self, pick: int | None, verb: str) -> None:
+        name = self._name(pick) if pick is not None else f"t{len(self.names)}"
+        if pick is None:
+            self.names.append(name)
+            self._same(lambda board: board.post(approval(name, "May it?")))
+        self._same(lambda board: getattr(board, verb)(name, by="ann", reason="why"))
 
     @rule(schedule=schedules)
     def set_schedule(self, schedule: Schedule) -> None:

@@ -326,6 +326,25 @@ def test_leases_of_a_paused_type_run_out_all_the_same(board: TaskBoard, clock: F
     assert claim(board)[0].attempts == 2
 
 
+def test_all_types_are_paused_at_once_those_to_come_included(board: TaskBoard) -> None:
+    board.post_many([task("a"), task("b", kind="other")])
+    (held,) = claim(board, 1)
+    board.pause("other")
+    board.pause(None)
+    assert set(board.rules().paused) == {"*", "other"}
+    board.post(task("c", kind="new"))
+    assert claim(board) == []
+    assert claim(board, task_types=["new"]) == []
+    assert board.complete_and_claim("ann", [(held, {})], 1) == []
+    board.resume(None)
+    board.resume(None)
+    assert names(claim(board)) == ["c"], "what was paused by itself stays paused"
+    board.resume("other")
+    assert names(claim(board)) == ["b"]
+    told = [e.data["task_type"] for e in board.events() if e.kind in ("paused", "resumed")]
+    assert told == ["other", "*", "*", "*", "other"]
+
+
 def test_types_with_odd_names_are_paused_by_themselves(board: TaskBoard) -> None:
     board.post_many([task("a", kind="x"), task("b", kind="x:y"), task("c", kind="x\\y\0 ü'")])
     board.pause("x:y")

@@ -112,6 +112,11 @@ def assert_harmless(text: str) -> None:
         ("retry", "a"),
         ("cancel", "a"),
         ("pause", "job"),
+        ("pause", "--all"),
+        ("priority", "1", "a"),
+        ("waiting",),
+        ("approve", "a"),
+        ("refuse", "a"),
         ("resume", "job"),
         ("report", "a", "{}", "--agent", "w1", "--fence", "1"),
         ("rules",),
@@ -619,6 +624,55 @@ def test_a_paused_type_is_not_taken() -> None:
     assert told("rules")["paused"] == ["a", "b"]
     assert stig("resume", "a") == "resumed a\n"
     assert stig("claim", "w2").startswith("a 1")
+
+
+def test_all_types_are_paused_and_resumed_at_once() -> None:
+    post("a", task_type="a")
+    assert stig("pause", "--all") == "paused all types\n"
+    ask("claim", "w1", code=NOTHING_TO_DO)
+    assert "all is paused" in stig("list")
+    assert "all types  not taken until `stig board resume --all`" in stig("rules")
+    stig("pause", "b")
+    assert stig("resume", "--all") == "resumed all types; still paused: b\n"
+    assert stig("claim", "w1").startswith("a 1")
+    with pytest.raises(UsageError, match="name a task type, or give --all"):
+        ask("pause")
+    with pytest.raises(UsageError, match="name a task type, or give --all"):
+        ask("resume", "a", "--all")
+
+
+def test_a_priority_changes_the_order() -> None:
+    for name in "abc":
+        post(name)
+    assert stig("priority", "1", "c", "b") == "priority 1 for 2 tasks\n"
+    assert "priority 1, was 5" in stig("show", "c")
+    assert stig("claim", "w1").startswith("b 1")
+    with pytest.raises(UsageError, match="no task 'x'"):
+        ask("priority", "1", "x")
+    ask("priority", "11", "a", code=2)
+
+
+def test_what_waits_for_a_person_is_listed_and_decided() -> None:
+    post("plain")
+    assert stig("waiting") == "nothing waits for you\n"
+    stig("cancel", "plain")
+    for name in "ab":
+        post(name, task_type="approval", requires=("person",), description=f"May {name} go out?")
+    ask("claim", "w1", code=NOTHING_TO_DO)
+    listed = stig("waiting")
+    assert "May a go out?" in listed
+    assert "waits for a person" in stig("list")
+    assert stig("approve", "a", "--by", "ann", "--reason", "fine") == "approved 1 task\n"
+    assert task("a").result == {"approved": True, "by": "ann", "reason": "fine"}
+    assert told("refuse", "b", "--by", "ann", "--reason", "too big") == {
+        "refused": ["b"],
+        "errors": {},
+        "left": [],
+    }
+    assert task("b").error == "refused by ann: too big"
+    assert stig("waiting") == "nothing waits for you\n"
+    with pytest.raises(UsageError, match="was approved by 'ann' already"):
+        ask("refuse", "a")
 
 
 def test_a_limit_holds_back_and_is_named() -> None:

@@ -30,6 +30,7 @@ __all__ = [
     "first_ready",
     "hold",
     "is_ready",
+    "prioritize",
     "rank",
     "release",
     "renew",
@@ -87,7 +88,7 @@ class Backoff:
 
 
 def rank(task: Task) -> float:
-    """The claim order: smaller goes first. Fixed at posting, so stores can index it."""
+    """The claim order: smaller goes first. Only a put changes it, so stores can index it."""
     return task.created_at + (task.priority - 1) * AGING_S + task.lag_s
 
 
@@ -199,6 +200,15 @@ def cancel(task: Task, *, reason: str, now: float) -> Task:
         finished_at=now,
         lease_until=None,
     )
+
+
+def prioritize(task: Task, *, priority: int, lag_s: float) -> Task:
+    """The unfinished task with another priority, and its place among its siblings."""
+    if task.status.is_final:
+        raise UsageError(
+            f"task {task.task_id!r} is {task.status.value}: its priority means nothing any more"
+        )
+    return replace(task, priority=priority, lag_s=lag_s)
 
 
 def reopen(task: Task, *, waiting_on: tuple[str, ...]) -> Task:

@@ -15,7 +15,7 @@ from stigmergy.board.store import Transaction
 from stigmergy.board.task import Task, TaskStatus
 from stigmergy.errors import UsageError
 
-__all__ = ["OnDuplicate", "is_fair", "is_simple", "post"]
+__all__ = ["OnDuplicate", "is_fair", "is_simple", "lag_in_turn_s", "post"]
 
 OnDuplicate = Literal["keep", "refuse", "replace"]
 """What to do when an unfinished task has the unique key of a posted one: keep it and post
@@ -30,6 +30,13 @@ def is_simple(task: Task) -> bool:
 def is_fair(tx: Transaction) -> bool:
     """Parents take turns."""
     return any(rule.name == FAIR.name for rule in tx.rules())
+
+
+def lag_in_turn_s(tx: Transaction, task: Task) -> float:
+    """How far behind its siblings a task goes that gets its priority now; see `fair_lag_s`."""
+    if task.parent_id is None or not is_fair(tx):
+        return 0.0
+    return fair_lag_s(task, tail=tx.tail(task.parent_id, task.priority))
 
 
 def post(

@@ -17,8 +17,10 @@ from stigmergy.board.store import Bar, Match, Rule
 from stigmergy.board.task import Json, JsonObject, Task, task_from_json, task_to_json
 from stigmergy.errors import CorruptError, UsageError
 
-__all__ = ["EVERY", "FAIR", "Limit", "Retention", "Rules", "Schedule", "pause_rule"]
+__all__ = ["ALL", "EVERY", "FAIR", "Limit", "Retention", "Rules", "Schedule", "pause_rule"]
 
+ALL: Final = "*"
+"""As a paused type: all of them."""
 EVERY: Final = "*"
 """As a limit's key: each key by itself."""
 FAIR: Final = Rule(name="fair")
@@ -223,7 +225,7 @@ class Rules:
     """All that a board was told."""
 
     paused: tuple[str, ...] = ()
-    """Task types that are not claimed."""
+    """Task types that are not claimed; `ALL` among them is every type."""
     limits: tuple[Limit, ...] = ()
     schedules: tuple[Schedule, ...] = ()
     retention: Retention | None = None
@@ -269,6 +271,10 @@ class Rules:
             known, paused=tuple(paused), limits=tuple(limits), schedules=tuple(schedules)
         )
 
+    def pauses(self, task_type: str) -> bool:
+        """Tasks of the type are not claimed."""
+        return task_type in self.paused or ALL in self.paused
+
     def narrow(self, match: Match, counts: Mapping[str, Mapping[str, int]], now: float) -> Match:
         """The match without what is paused or has reached a limit.
 
@@ -277,14 +283,14 @@ class Rules:
             counts: of each limit, by name, what `Limit.counted` gives.
             now: the time.
         """
-        barred: set[Bar] = {(kind, None) for kind in self.paused}
+        barred: set[Bar] = {(None if kind == ALL else kind, None) for kind in self.paused}
         for limit in self.limits:
             barred |= limit.bars(counts[limit.name], now)
         return replace(match, barred=frozenset(barred)) if barred else match
 
 
 def pause_rule(task_type: str) -> Rule:
-    """That a type is paused."""
+    """That a type is paused, or `ALL`."""
     return Rule(name=f"pause:{task_type}", gates=True)
 
 

@@ -1,4 +1,4 @@
-"""Steering a board: cancel, retry, pause, limit, schedule, prune.
+"""Steering a board: cancel, retry, reprioritize, approve, pause, limit, schedule, prune.
 
 What a person or a supervisor does, as against what agents do all day.
 """
@@ -12,21 +12,31 @@ from typing import Final
 
 from stigmergy.board import lifecycle
 from stigmergy.board.aftermath import DEAD, existing, revive, settle
+from stigmergy.board.approvals import Decision, decide
 from stigmergy.board.blobs import BlobFolder, is_reference, is_well_named, reference_name
 from stigmergy.board.intake import (
     Intake,
     Limits,
+    check_agent_id,
     check_batch,
     check_event,
     check_seconds,
     tidy_text,
 )
 from stigmergy.board.looking import BoardView
-from stigmergy.board.rules import FAIR, Limit, Retention, Schedule, pause_rule
+from stigmergy.board.posting import lag_in_turn_s
+from stigmergy.board.rules import ALL, FAIR, Limit, Retention, Schedule, pause_rule
 from stigmergy.board.store import Query, Store
-from stigmergy.board.task import JsonObject, Task, TaskStatus, encode_json
+from stigmergy.board.task import (
+    MAX_PRIORITY,
+    MIN_PRIORITY,
+    JsonObject,
+    Task,
+    TaskStatus,
+    encode_json,
+)
 from stigmergy.board.upkeep import Pruned, before, prune
-from stigmergy.errors import NotFoundError, UsageError
+from stigmergy.errors import NotFoundError, UnsupportedError, UsageError
 
 __all__ = ["Steering"]
 
@@ -60,6 +70,26 @@ class Steering(BoardView):
         """
         with self._store.transaction() as tx:
             return revive(tx, existing(tx, task_id))
+
+    def keep(self, value: JsonObject) -> JsonObject:
+        """Keep a large value in a file; the reference to post or hand in instead. Idempotent.
+
+        What no task refers to after a day is dropped by `prune`.
+
+        Raises:
+            UsageError: it is no JSON object, or too large.
+            UnsupportedError: this board has no folder for files.
+        """
+        if self._blobs is None:
+            raise UnsupportedError(
+                "this board has no folder for files: name it with ?blobs=FOLDER in its URL"
+            )
+        text = encode_json(value, what="the value")
+        if (size := len(text.encode())) > self._limits.file_bytes:
+            raise UsageError(
+                f"the value has {size:,} bytes; the board takes {self._limits.file_bytes:,}"
+            )
+        return self._blobs.put(text)
 
     def record(
         self, kind: str, *, task_id: str = "", agent_id: str = "", data: JsonObject | None = None
@@ -106,20 +136,80 @@ class Steering(BoardView):
                 revived.append(revive(tx, current))
         return revived
 
+    def set_priority(self, task_id: str, priority: int) -> Task:
+        """Let an unfinished task be taken earlier or later, as if it had been posted with it.
+
+        Where parents take turns it goes to the end of its parent's line of that priority.
+        Idempotent.
+
+        Raises:
+            UsageError: the task is finished, or there is no such priority.
+        """
+        if isinstance(priority, bool) or not MIN_PRIORITY <= priority <= MAX_PRIORITY:
+            raise UsageError(
+                f"priority is {priority!r}: take {MIN_PRIORITY} (the most urgent) to {MAX_PRIORITY}"
+            )
+        with self._store.transaction() as tx:
+            before = existing(tx, task_id)
+            wanted = replace(before, priority=priority)
+            lag_s = before.lag_s if wanted == before else lag_in_turn_s(tx, wanted)
+            task = lifecycle.prioritize(before, priority=priority, lag_s=lag_s)
+            if task != before:
+                tx.put(task)
+                data: JsonObject = {"priority": priority, "before": before.priority}
+                tx.append("prioritized", task_id=task_id, data=data)
+        return task
+
+    # What waits for a person -------------------------------------------------------------------
+
+    def approve(self, task_id: str, *, by: str, reason: str = "") -> Task:
+        """Complete a task that waits for a person; see `approvals.decide`. Idempotent.
+
+        Args:
+            task_id: an approval.
+            by: the name of who decides; the journal has it.
+            reason: why, if they say.
+
+        Raises:
+            UsageError: it does not wait for a person, now or at all.
+        """
+        return self._decide(task_id, Decision(approved=True, by=by, reason=reason))
+
+    def refuse(self, task_id: str, *, by: str, reason: str = "") -> Task:
+        """Fail a task that waits for a person, with what depends on it. Idempotent; see `approve`.
+
+        It is not tried again by itself; `retry` asks anew.
+        """
+        return self._decide(task_id, Decision(approved=False, by=by, reason=reason))
+
+    def _decide(self, task_id: str, decision: Decision) -> Task:
+        check_agent_id(decision.by)
+        tidy = replace(decision, reason=tidy_text(decision.reason, self._limits))
+        with self._store.transaction() as tx:
+            return decide(tx, existing(tx, task_id), tidy)
+
     # Rules -----------------------------------------------------------------------------------
 
-    def pause(self, task_type: str) -> None:
-        """Let no task of the type be claimed until `resume`. What is held goes on. Idempotent."""
-        encode_json(task_type, what=f"the task type {task_type!r}")
-        with self._store.transaction() as tx:
-            tx.put_rule(pause_rule(task_type))
-            tx.append("paused", data={"task_type": task_type})
+    def pause(self, task_type: str | None) -> None:
+        """Let no task of the type be claimed until `resume`. What is held goes on. Idempotent.
 
-    def resume(self, task_type: str) -> None:
-        """Let the type be claimed again. Idempotent."""
+        None is all types, those to come included; the journal and `rules` call it `*`.
+        """
+        paused = ALL if task_type is None else task_type
+        encode_json(paused, what=f"the task type {paused!r}")
         with self._store.transaction() as tx:
-            tx.forget_rule(pause_rule(task_type).name)
-            tx.append("resumed", data={"task_type": task_type})
+            tx.put_rule(pause_rule(paused))
+            tx.append("paused", data={"task_type": paused})
+
+    def resume(self, task_type: str | None) -> None:
+        """Let the type be claimed again. Idempotent.
+
+        None takes back the pause of all types; a type that was paused by itself stays so.
+        """
+        paused = ALL if task_type is None else task_type
+        with self._store.transaction() as tx:
+            tx.forget_rule(pause_rule(paused).name)
+            tx.append("resumed", data={"task_type": paused})
 
     def limit(self, limit: Limit) -> None:
         """Keep to a limit from now on; one of the same name is replaced."""

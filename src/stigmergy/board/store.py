@@ -37,7 +37,7 @@ Clock = Callable[[], float]
 """Seconds since the epoch."""
 
 Bar = tuple[str | None, str | None]
-"""A task type, a limit key, or a key within a type; None stands for any."""
+"""A task type, a limit key, or a key within a type; None stands for any, two for all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class Match:
         )
 
     def _bars(self, task_type: str, limit_key: str | None) -> bool:
-        if (task_type, None) in self.barred:
+        if (task_type, None) in self.barred or (None, None) in self.barred:
             return True
         return limit_key is not None and (
             (None, limit_key) in self.barred or (task_type, limit_key) in self.barred
@@ -78,11 +78,13 @@ class Query:
     parent_id: str | None = None
     claimed_by: str | None = None
     finished_before: float | None = None
+    after: str | None = None
+    """Only those posted after this task; none if it is not on the board."""
     limit: int | None = None
     """The first so many of those that pass."""
 
     def accepts(self, task: Task) -> bool:
-        """Whether the task passes, `limit` aside."""
+        """Whether the task passes, `after` and `limit` aside."""
         return (
             (self.statuses is None or task.status in self.statuses)
             and (self.task_types is None or task.task_type in self.task_types)

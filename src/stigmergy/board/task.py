@@ -83,6 +83,7 @@ class TaskType(StrEnum):
     REVIEW = "review"
     LAND = "land"
     PLAN = "plan"
+    APPROVAL = "approval"
     WASM = "wasm"
     CODE_ANALYSIS = "code_analysis"
     PARALLEL_SEARCH = "parallel_search"

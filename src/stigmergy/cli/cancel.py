@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from stigmergy.board import TaskBoard, TaskStatus
+from stigmergy.cli.console import plural
 from stigmergy.coding.git.repository import Repository
 from stigmergy.coding.run import state_home
 from stigmergy.coding.rundir import StateFolder
-from stigmergy.coding.tasks import item_key
+from stigmergy.coding.tasks import is_item, item_key
 from stigmergy.errors import NotFoundError
 
 __all__ = ["cancel"]
@@ -49,4 +50,5 @@ def cancel(
             current = board.get(task.task_id)
             if current is not None and not current.status.is_final:
                 board.cancel(task.task_id, reason="cancelled by the user")
-    typer.echo(f"cancelled {len({item_key(task) for task in tasks})} items of {directory.run_id}")
+    items = {item_key(task) for task in tasks if is_item(task)}
+    typer.echo(f"cancelled {plural(len(items), 'item')} of {directory.run_id}")

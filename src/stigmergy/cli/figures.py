@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final, cast
 
+from stigmergy.board.rules import ALL
 from stigmergy.cli.console import amount, clean, duration, money, plural
 from stigmergy.monitor import AgentRow, RunView
 
 __all__ = [
     "agents_at_work",
     "calls",
+    "calls_for_you",
     "cost",
     "counts",
     "gate",
@@ -75,11 +77,26 @@ def agents_at_work(view: RunView) -> list[AgentRow]:
 
 def idle_agents(view: RunView) -> int:
     """How many have nothing to do; those that have never had anything are among them."""
+    busy = len(agents_at_work(view))
+    if view.agents_wanted is not None:
+        return max(0, view.agents_wanted - busy)
     asked = view.facts.get("agents")
-    asked = asked if view.agents_wanted is None else view.agents_wanted
     seen = sum(not agent.is_lander and not agent.gone for agent in view.agents.values())
-    total = max(asked if isinstance(asked, int) else 0, seen)
-    return total - len(agents_at_work(view))
+    return max(asked if isinstance(asked, int) else 0, seen) - busy
+
+
+def calls_for_you(view: RunView) -> list[str]:
+    """What only the person who watches can do: let a paused run go on, approve what waits."""
+    lines: list[str] = []
+    if view.ended_at is not None:
+        return lines
+    if ALL in view.paused:
+        lines.append("PAUSED: nothing new is taken; `stig steer go` lets it go on")
+    if view.approvals:
+        one = next(iter(view.approvals))
+        rest = f" and {len(view.approvals) - 1:,} more" if len(view.approvals) > 1 else ""
+        lines.append(clean(f"{one}{rest} wait for you: `stig steer waiting`"))
+    return lines
 
 
 def gate(view: RunView) -> str:

@@ -62,7 +62,7 @@ def frame(view: RunView, *, now: float, width: int, height: int) -> RenderableTy
     """The run as it stands, in at most `height` rows of `width` columns."""
     busy = figures.agents_at_work(view)
     idle = figures.idle_agents(view)
-    fixed = _FIXED + bool(view.label)
+    fixed = _FIXED + bool(view.label) + len(figures.calls_for_you(view))
     spaced = height >= fixed + _GAPS + 8
     room = share_rows(
         height - fixed - (_GAPS if spaced else 0),
@@ -94,6 +94,7 @@ def _heading(view: RunView, now: float) -> list[RenderableType]:
     rows: list[RenderableType] = [first, _cut(where)]
     if view.label:
         rows.append(data(view.label, "black on yellow"))
+    rows += [data(line, "bold black on cyan") for line in figures.calls_for_you(view)]
     return rows
 
 

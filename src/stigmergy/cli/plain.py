@@ -57,6 +57,7 @@ class PlainDisplay:
         parts = [figures.counts(view), f"{plural(len(figures.agents_at_work(view)), 'agent')} busy"]
         if view.gating:
             parts.append(f"gate for {duration(self._clock() - view.gate_since)}")
+        parts += figures.calls_for_you(view)
         if view.label:
             parts.append(view.label)
         return f"… {'; '.join(parts)}"

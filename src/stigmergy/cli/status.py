@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stigmergy.board import Task, TaskType
+from stigmergy.board.approvals import waits_for_person
 from stigmergy.cli import figures
 from stigmergy.cli.board.place import open_board as open_any_board
 from stigmergy.cli.console import (
@@ -128,6 +129,8 @@ def _wait(item: ItemView, tasks: list[Task], *, now: float) -> str:
     for task in reversed(ordered):
         if task.status.is_final:
             continue
+        if waits_for_person(task):
+            return f"you: `stig steer approve {task.task_id}`"
         if task.lease is not None:
             holder = short_agent(task.lease.agent_id)
             return "the merge queue" if task.task_type == TaskType.LAND else holder
@@ -148,6 +151,8 @@ def _page(journal: Journal, waits: Mapping[str, str], *, now: float) -> Renderab
     ]
     if view.label:
         parts.append(data(view.label, "black on yellow"))
+    if journal.state in ("running", "crashed"):
+        parts += [data(line, "bold black on cyan") for line in figures.calls_for_you(view)]
     if view.started_at is None:
         return Group(*parts)
     after = duration(None if until is None else until - view.started_at)
@@ -240,6 +245,9 @@ def _document(journal: Journal, waits: Mapping[str, str], *, now: float) -> dict
         "critical_path": list(journal.swarm.critical_path),
         "gating": list(view.gating),
         "target_green": view.target_green,
+        "paused": sorted(view.paused),
+        "agents_wanted": view.agents_wanted,
+        "approvals": view.approvals,
         "lines": [{"at": at, "line": line} for at, line in journal.lines[-_LAST_LINES:]],
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, cast
 
 from stigmergy.board import Event
 from stigmergy.cli.console import amount, clean, clean_lines, duration
@@ -43,6 +43,8 @@ def _claimed(event: Event) -> list[str]:
 
 
 def _completed(event: Event) -> list[str]:
+    if event.data.get("approved") is True:
+        return _with("approved", _many(event, "reason"))
     if commit := _text(event, "commit"):
         batch = _text(event, "batch_size") or "1"
         proof = _text(event, "proof") or "unknown"
@@ -110,6 +112,16 @@ def _count(event: Event, name: str) -> str:
     return amount(value) if isinstance(value, int | float) else "unknown"
 
 
+def _memory_read(event: Event) -> list[str]:
+    keys = event.data.get("keys")
+    count = len(cast("list[object]", keys)) if isinstance(keys, list) else "unknown"
+    return [f"was told what the memory has in {_text(event, 'namespace')}, entries: {count}"]
+
+
+def _memory_written(event: Event) -> list[str]:
+    return [f"left a {_text(event, 'kind')} at {_text(event, 'namespace')}/{_text(event, 'key')}"]
+
+
 def _landing(event: Event) -> list[str]:
     return [f"about to land as {_text(event, 'commit')[:10]}"]
 
@@ -169,6 +181,8 @@ _EVENTS: Final[Mapping[str, Words]] = {
     "stuck_ended": _stuck_ended,
     "prioritized": _prioritized,
     "landing": _landing,
+    "memory_read": _memory_read,
+    "memory_written": _memory_written,
     "model_call": _model_call,
     "progress": _progress,
 }

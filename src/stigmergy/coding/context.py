@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from stigmergy.board import Event, TaskBoard
+from stigmergy.board.rules import ALL
 from stigmergy.coding.git.repository import Repository
 from stigmergy.coding.interrupts import Interrupts
+from stigmergy.coding.memory_in_run import RunMemory
 from stigmergy.coding.rundir import RunDirectory
 from stigmergy.coding.spec import RunSpec
 from stigmergy.errors import UsageError
@@ -72,6 +74,8 @@ class RunContext:
     stop: Stop
     """Set to end the run; everything that waits heeds it."""
     pulse: Pulse
+    memory: RunMemory | None = None
+    """None where the run was given no namespace."""
     interrupts: Interrupts = field(default_factory=Interrupts)
 
     @property
@@ -82,6 +86,10 @@ class RunContext:
     def agent_id(self, name: str) -> str:
         """How an agent of this run is called on the board."""
         return f"{self.run_id}/{name}"
+
+    def is_paused(self) -> bool:
+        """A person has paused all of it."""
+        return ALL in self.board.rules().paused
 
     def journal(self) -> Iterator[Event]:
         """The journal from its beginning."""

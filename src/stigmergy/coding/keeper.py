@@ -68,6 +68,10 @@ class Keeper:
         stop = self._run.stop
         while not stop.is_set():
             seen = self._run.pulse.beat
+            if self._run.is_paused():
+                # Neither a gate nor the end of the run: it stays as it is until it may go on.
+                self._run.pulse.wait(after=seen, timeout_s=_IDLE_S)
+                continue
             try:
                 if self._landing.work(stop) or self._sweep_if_due():
                     continue

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from stigmergy.board import JsonObject, Task, TaskStatus, TaskType
+from stigmergy.coding.asking import ask_to_plan, is_plan_approval
 from stigmergy.coding.context import RunContext
 from stigmergy.coding.models_in_run import RunModels
 from stigmergy.coding.plan.policy import Ceilings, ItemOutcome, Progress
@@ -50,6 +51,9 @@ class Planning:
         stop, pulse = self._run.stop, self._run.pulse
         while not stop.is_set():
             seen = pulse.beat
+            if self._run.is_paused():
+                pulse.wait(after=seen, timeout_s=_IDLE_S)
+                continue
             try:
                 sprint = self._source.next_items(self._progress())
             except BudgetExceededError as over:
@@ -92,7 +96,14 @@ class Planning:
                 max_sprints=spec.settings.max_sprints, max_items=spec.settings.max_items
             ),
             state=self._kept_state(),
+            recall=self._recall,
         )
+
+    def _recall(self) -> str:
+        if self._run.memory is None:
+            return ""
+        agent_id = self._run.agent_id("planner")
+        return self._run.memory.notes(self._run.spec.source_text, agent_id=agent_id)
 
     def _kept_state(self) -> PlannerState | None:
         kept = [event.data["state"] for event in self._run.journal() if "state" in event.data]
@@ -102,15 +113,23 @@ class Planning:
         board, settings = self._run.board, self._run.spec.settings
         if not items:
             return
-        board.post_many(
-            tasks_of_items(items, run_id=self._run.run_id, max_attempts=settings.max_attempts)
-        )
+        run_id = self._run.run_id
+        tasks = tasks_of_items(items, run_id=run_id, max_attempts=settings.max_attempts)
+        if settings.approve == "plan":
+            number = self._plans_asked() + 1
+            tasks = ask_to_plan(items, tasks, number=number, run_id=run_id)
+        board.post_many(tasks)
         for first in range(0, len(items), _ITEMS_PER_EVENT):
             told = [
                 {"key": item.key, "title": item.title[:200], "depends_on": list(item.depends_on)}
                 for item in items[first : first + _ITEMS_PER_EVENT]
             ]
             board.record("items_planned", data={"items": told})
+
+    def _plans_asked(self) -> int:
+        """How many plans a person was asked about."""
+        asked = self._run.board.list_all(task_types=[TaskType.APPROVAL], parent_id=self._run.run_id)
+        return sum(is_plan_approval(task.task_id) for task in asked)
 
     def _tell(self, sprint: Sprint) -> None:
         if not (sprint.items or sprint.end or sprint.notes):

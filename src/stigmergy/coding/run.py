@@ -12,16 +12,18 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
 from stigmergy.board import JsonObject, TaskBoard
 from stigmergy.coding.context import Pulse, RunContext, Target
+from stigmergy.coding.crew import MOST_AGENTS, Crew
 from stigmergy.coding.git.repository import Repository
 from stigmergy.coding.keeper import Keeper
 from stigmergy.coding.landing import LandingAgent
+from stigmergy.coding.memory_in_run import open_run_memory
 from stigmergy.coding.merge.gate import Gate, Red
 from stigmergy.coding.merge.lander import Lander
 from stigmergy.coding.merge.publish import WorkingTree
@@ -42,20 +44,26 @@ from stigmergy.monitor import RunView, SwarmView, Thresholds
 from stigmergy.monitor.actions import decide
 from stigmergy.swarm import Heartbeat, Nursery, Stop
 
-__all__ = ["Watch", "resume", "start"]
+__all__ = ["Beside", "Watch", "resume", "start"]
 
 Watch = Callable[[RunView, Sequence[str]], None]
 """Told, in the calling thread, of the run as it stands and the new lines about it."""
 
+Beside = Callable[[TaskBoard, RunDirectory, RunSpec], AbstractContextManager[None]]
+"""Open while the run works, with its board: a server of it."""
+
 _LOOK_S: Final = 0.25
 _TICK_S: Final = 1.0
 _WAKING: Final = frozenset(
-    {"posted", "completed", "failed", "released", "expired", "cancelled", "retried", "planning"}
+    {
+        *("posted", "completed", "failed", "released", "expired", "cancelled", "retried"),
+        *("planning", "resumed"),
+    }
 )
 """Events after which somebody may have something to do."""
 
 
-def start(prepared: Prepared, *, stop: Stop, watch: Watch) -> Outcome:
+def start(prepared: Prepared, *, stop: Stop, watch: Watch, beside: Beside | None = None) -> Outcome:
     """Run from the beginning to the end, or until `stop` is set.
 
     Raises:
@@ -70,7 +78,10 @@ def start(prepared: Prepared, *, stop: Stop, watch: Watch) -> Outcome:
             directory = state.create(run_id, spec)
             begun = False
             try:
-                with _opened(spec, directory, repository, stop) as run:
+                with (
+                    _opened(spec, directory, repository, stop) as run,
+                    _beside(run.context, beside),
+                ):
                     run.prove_start()
                     run.begin()
                     begun = True
@@ -81,7 +92,14 @@ def start(prepared: Prepared, *, stop: Stop, watch: Watch) -> Outcome:
                 raise
 
 
-def resume(state: StateFolder, directory: RunDirectory, *, stop: Stop, watch: Watch) -> Outcome:
+def resume(
+    state: StateFolder,
+    directory: RunDirectory,
+    *,
+    stop: Stop,
+    watch: Watch,
+    beside: Beside | None = None,
+) -> Outcome:
     """Go on with a run that was stopped or killed.
 
     Raises:
@@ -97,6 +115,7 @@ def resume(state: StateFolder, directory: RunDirectory, *, stop: Stop, watch: Wa
         Repository(spec.repository) as repository,
         state.locked(directory.run_id),
         _opened(spec, directory, repository, stop) as run,
+        _beside(run.context, beside),
     ):
         run.take_over()
         run.prove_start()
@@ -112,6 +131,14 @@ def _opened(
     with ExitStack() as stack:
         stack.enter_context(_full_disk_told(directory))
         board = stack.enter_context(TaskBoard(directory.board_url, lease_s=spec.settings.lease_s))
+        memory = stack.enter_context(
+            open_run_memory(
+                _memory_file(spec, repository),
+                spec.settings.memory_namespace,
+                board=board,
+                run_id=directory.run_id,
+            )
+        )
         context = RunContext(
             spec=spec,
             directory=directory,
@@ -121,6 +148,7 @@ def _opened(
             heart=stack.enter_context(Heartbeat(board)),
             stop=stop,
             pulse=Pulse(),
+            memory=memory,
         )
         for event in context.journal():
             if event.kind == "target":  # it went on on a branch of its own
@@ -137,6 +165,12 @@ def _opened(
             )
         )
         yield _Run(context, factory, models)
+
+
+def _beside(context: RunContext, beside: Beside | None) -> AbstractContextManager[None]:
+    if beside is None:
+        return nullcontext()
+    return beside(context.board, context.directory, context.spec)
 
 
 @contextmanager
@@ -207,6 +241,7 @@ class _Run:
             "model": spec.settings.model,
             "agent_command": spec.settings.agent_command,
             "strategy": spec.settings.strategy,
+            "memory_namespaces": list(spec.settings.memory_namespace),
             "task_timeout_s": spec.settings.task_timeout_s,
             "budget_usd": _amount(spec.settings.budget_usd),
             "budget_tokens": spec.settings.budget_tokens,
@@ -247,13 +282,15 @@ class _Run:
         """Let the agents, the queue and the planner work until all is done or stopped."""
         context = self.context
         WorkingTree(context.repository, context.target.ref).catch_up()
+        self._catch_up(watch)
         with Nursery(context.stop) as nursery, context.stop.child() as ended:
-            for number in range(1, context.spec.settings.agents + 1):
-                nursery.start(self._worker(f"agent-{number}").work, name=f"agent-{number}")
+            crew = Crew(nursery, self._worker, context.pulse)
+            crew.follow(self._agents_wanted())
             nursery.start(self._planning.work, name="planner")
             nursery.start(lambda: self._keep(ended), name="keeper")
             while not ended.is_set():
                 self._look(watch, timeout_s=_LOOK_S)
+                crew.follow(self._agents_wanted())
             finished = not context.stop.is_set()
             context.stop.set()
             context.pulse.tick()
@@ -307,10 +344,20 @@ class _Run:
                     data={"alert": end.alert, "reason": end.reason},
                 )
 
-    def _end(self, watch: Watch, *, finished: bool) -> Outcome:
+    def _catch_up(self, watch: Watch) -> None:
         while events := self.context.board.events(after=self._view.seq):
             lines = self._view.take(events)
             watch(self._view.run, lines)
+
+    def _agents_wanted(self) -> int:
+        """As many as the latest wish in the journal says, or else the settings."""
+        wished = self._view.run.agents_wanted
+        if wished is None:
+            return self.context.spec.settings.agents
+        return max(1, min(wished, MOST_AGENTS))  # whoever writes the journal may wish anything
+
+    def _end(self, watch: Watch, *, finished: bool) -> Outcome:
+        self._catch_up(watch)
         outcome = judge(
             self._view.run,
             finished=finished,
@@ -325,6 +372,13 @@ class _Run:
         if finished:
             self.context.directory.write_report(outcome.report(self._view.run, self.context.spec))
         return outcome
+
+
+def _memory_file(spec: RunSpec, repository: Repository) -> Path | None:
+    """Where what is learned lies; None where the run was given no namespace of it."""
+    if not spec.settings.memory_namespace:
+        return None
+    return spec.settings.memory or StateFolder(state_home(repository)).memory()
 
 
 def _amount(value: Decimal | None) -> float | None:

@@ -8,6 +8,7 @@ the one to land. Pure.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -35,6 +36,7 @@ WORK_TYPES: Final = (TaskType.CODE, TaskType.FIX)
 SWEEP_KEY: Final = "sweep"
 """Items that the reconciler files are called `sweep1`, `sweep2` …"""
 
+_NO_WORK: Final = re.compile(r".*\.(?:land|approval\d+)")
 _TEXT_CHARS: Final = 20_000
 _MOST_URGENT: Final = 1
 
@@ -83,8 +85,9 @@ def rounds(land: Task) -> int:
 
 
 def _works(land: Task) -> list[str]:
-    # A land task may wait for the landing of a sweep as well, which is no work of its item.
-    return [name for name in land.depends_on if not name.endswith(".land")]
+    # A land task may wait for the landing of a sweep as well, which is no work of its item, and
+    # for what a person says.
+    return [name for name in land.depends_on if not _NO_WORK.fullmatch(name)]
 
 
 def tasks_of_items(items: Iterable[WorkItem], *, run_id: str, max_attempts: int) -> list[Task]:

@@ -98,6 +98,12 @@ class RunView:
     """What the gate last said of the target's tip; None when nobody asked."""
     red_since: float | None = None
     """Since when the target has been red."""
+    paused: set[str] = field(default_factory=set[str])
+    """Task types that are not taken; `*` is the whole run."""
+    approvals: dict[str, str] = field(default_factory=dict[str, str])
+    """What waits for a person, by task: what is asked."""
+    asked: dict[str, str] = field(default_factory=dict[str, str])
+    """All that a person was ever asked."""
     agents_wanted: int | None = None
     """How many agents somebody asked for last."""
     model_calls: int = 0
@@ -141,6 +147,8 @@ class RunView:
         handler = _HANDLERS.get(event.kind)
         if handler is None:
             return None
+        if event.task_id in self.asked and event.kind in _ANSWERS:
+            self.approvals.pop(event.task_id, None)
         line = handler(self, event)
         if (key := key_of(event.task_id)) in self.items:
             self.changed.add(key)
@@ -174,6 +182,8 @@ def _run_ended(view: RunView, event: Event) -> str:
 
 
 def _posted(view: RunView, event: Event) -> None:
+    if text(event, "task_type") == TaskType.APPROVAL:
+        view.approvals[event.task_id] = view.asked[event.task_id] = text(event, "title")
     if text(event, "task_type") == TaskType.LAND:
         key = key_of(event.task_id)
         view.items.setdefault(key, ItemView(key=key, posted_at=event.at))
@@ -245,6 +255,24 @@ def _cancelled(view: RunView, event: Event) -> None:
     item = _item(view, event.task_id)
     if item and event.task_id.endswith(".land"):
         item.state, item.error = "cancelled", text(event, "error")
+
+
+def _retried(view: RunView, event: Event) -> str | None:
+    if event.task_id in view.asked:
+        view.approvals[event.task_id] = view.asked[event.task_id]
+    item = _item(view, event.task_id)
+    if item is None or item.state not in ("failed", "cancelled"):
+        return None
+    item.state, item.error = "waiting", None
+    return f"{item.key} is begun anew"
+
+
+def _paused(view: RunView, event: Event) -> None:
+    view.paused.add(text(event, "task_type") or "*")
+
+
+def _resumed(view: RunView, event: Event) -> None:
+    view.paused.discard(text(event, "task_type") or "*")
 
 
 def _gate_started(view: RunView, event: Event) -> str:
@@ -342,6 +370,7 @@ def _agents_wanted(view: RunView, event: Event) -> str:
     return f"{view.agents_wanted} agents wanted" + (f", says {by}" if by else "")
 
 
+_ANSWERS: Final = frozenset({"completed", "failed", "cancelled"})
 _HANDLERS: Final[Mapping[str, Callable[[RunView, Event], str | None]]] = {
     "run_started": _run_started,
     "run_ended": _run_ended,
@@ -354,6 +383,9 @@ _HANDLERS: Final[Mapping[str, Callable[[RunView, Event], str | None]]] = {
     "expired": _failed,
     "released": _released,
     "cancelled": _cancelled,
+    "retried": _retried,
+    "paused": _paused,
+    "resumed": _resumed,
     "gate_started": _gate_started,
     "gate_ended": _gate_ended,
     "swept": _swept,

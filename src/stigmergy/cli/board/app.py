@@ -7,6 +7,7 @@ from typing import Final
 import typer
 
 from stigmergy.cli.board import (
+    deciding,
     looking,
     moving,
     posting,
@@ -37,6 +38,10 @@ _PANELS: Final = {
         steering.cancel,
         steering.pause,
         steering.resume,
+        steering.priority,
+        deciding.waiting,
+        deciding.approve,
+        deciding.refuse,
     ),
     "Be an agent": (
         working.claim,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Annotated
 
@@ -13,7 +13,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from stigmergy.board import Event, Match, Task, TaskBoard, TaskStatus
+from stigmergy.board import Event, Match, Rules, Task, TaskBoard, TaskStatus
+from stigmergy.board.approvals import waits_for_person
 from stigmergy.board.lifecycle import is_ready
 from stigmergy.board.task import task_to_json
 from stigmergy.cli.board.picking import ErrorHas, Parent, Types, pick
@@ -22,6 +23,7 @@ from stigmergy.cli.board.telling import (
     brief,
     event_line,
     event_to_json,
+    paused_by,
     pretty,
     standing,
     status_text,
@@ -75,7 +77,7 @@ def list_tasks(
             error=error,
             limit=limit + 1 if limit and not newest else None,
         )
-        paused = opened.rules().paused
+        rules = opened.rules()
     if newest:
         found.reverse()
     shown = found[:limit] if limit else found
@@ -89,7 +91,7 @@ def list_tasks(
         console.print("no such task" if is_filtered else "no task")
         return
     now = time.time()
-    console.print(_letters(shown, now=now) if failed else _table(shown, paused, now=now))
+    console.print(_letters(shown, now=now) if failed else _table(shown, rules, now=now))
     if len(shown) < len(found):
         console.print("… and more; --limit 0 shows all", style="dim")
 
@@ -136,7 +138,7 @@ def show(
         console.print(Text(f"\n{done}; `stig board list --parent {clean(task_id)}` shows them"))
 
 
-def _table(tasks: Sequence[Task], paused: Collection[str], *, now: float) -> Table:
+def _table(tasks: Sequence[Task], rules: Rules, *, now: float) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for heading in ("task", "type", "status"):
         table.add_column(heading, no_wrap=True)
@@ -149,7 +151,7 @@ def _table(tasks: Sequence[Task], paused: Collection[str], *, now: float) -> Tab
             data(task.task_type),
             status_text(task.status),
             f"{task.attempts}/{task.max_attempts}",
-            data(standing(task, now=now, paused=paused)),
+            data(standing(task, now=now, rules=rules)),
             data(brief(task), "dim"),
         )
     return table
@@ -207,8 +209,10 @@ def _held_back(board: TaskBoard, task: Task) -> str:
     if not is_ready(task, now):
         return ""
     rules = board.rules()
-    if task.task_type in rules.paused:
-        return "its type is paused"
+    if waits_for_person(task):
+        return ""
+    if paused := paused_by(rules, task):
+        return paused
     held = board.list_all(statuses=[TaskStatus.CLAIMED, TaskStatus.IN_PROGRESS])
     full = [
         clean(limit.name)

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stigmergy.board import Limit, Retention, Rules, Schedule, Task
+from stigmergy.board.rules import ALL
 from stigmergy.board.task import task_to_json
 from stigmergy.cli.board.place import AsJson, BoardUrl, open_board
 from stigmergy.cli.board.reading import object_of, seconds
@@ -287,7 +288,8 @@ def _show(told: Rules, console: Console, *, now: float) -> None:
     table.add_column(overflow="fold", style="bold")
     table.add_column(overflow="fold")
     for kind in told.paused:
-        table.add_row("paused", Text(clean(kind)), "not taken until `stig board resume`")
+        name, again = ("all types", "resume --all") if kind == ALL else (clean(kind), "resume")
+        table.add_row("paused", Text(name), f"not taken until `stig board {again}`")
     for limit in told.limits:
         table.add_row("limit", Text(clean(limit.name)), Text(_limit_in_words(limit)))
     for schedule in told.schedules:

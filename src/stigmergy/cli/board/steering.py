@@ -1,4 +1,4 @@
-"""`stig board retry`, `cancel`, `pause` and `resume`: tasks by name, by a filter, by their type."""
+"""`stig board retry`, `cancel`, `priority`, `pause` and `resume`: by name, by a filter, by type."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from typing import Annotated, Final
 import typer
 
 from stigmergy.board import Query, TaskBoard, TaskStatus
+from stigmergy.board.rules import ALL
+from stigmergy.board.task import MAX_PRIORITY, MIN_PRIORITY
 from stigmergy.cli.board.picking import ErrorHas, Parent, Types, pick
 from stigmergy.cli.board.place import AsJson, BoardUrl, open_board
 from stigmergy.cli.console import clean, plural
 from stigmergy.errors import UsageError
 
-__all__ = ["cancel", "pause", "resume", "retry"]
+__all__ = ["Ids", "cancel", "each", "pause", "priority", "resume", "retry", "say"]
 
 _UNFINISHED: Final = (TaskStatus.PENDING, TaskStatus.CLAIMED, TaskStatus.IN_PROGRESS)
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="The tasks.")]
+PausedType = Annotated[str | None, typer.Argument(metavar="TYPE", help="The type.")]
+Every = Annotated[bool, typer.Option("--all", help="All types, those to come included.")]
 
 
 def retry(
@@ -58,7 +62,7 @@ def retry(
             left = [t.task_id for t in before if _is_dead(_stands(opened, t.task_id))]
             done = [t.task_id for t in before if t.task_id not in set(left)]
             refused = {}
-    _say("retried", done, refused, left=left, as_json=as_json)
+    say("retried", done, refused, left=left, as_json=as_json)
 
 
 def cancel(
@@ -91,7 +95,7 @@ def cancel(
     _check_choice(task_ids, statuses, [types, parent, error], options="--pending or --unfinished")
     with open_board(board) as opened:
         if task_ids:
-            done, refused = _each(task_ids, lambda name: opened.cancel(name, reason=reason))
+            done, refused = each(task_ids, lambda name: opened.cancel(name, reason=reason))
         elif error is None:
             query = Query(
                 statuses=frozenset(statuses),
@@ -103,56 +107,108 @@ def cancel(
         else:
             found = pick(opened, statuses=statuses, types=types, parent=parent, error=error)
             # Cancelling one fails those that depend on it, which may be among those found.
-            done, refused = _each(
+            done, refused = each(
                 (task.task_id for task in found),
                 lambda name: opened.cancel(name, reason=reason),
                 skip=lambda name: _stands(opened, name) not in statuses,
             )
-    _say("cancelled", done, refused, as_json=as_json)
+    say("cancelled", done, refused, as_json=as_json)
+
+
+def priority(
+    *,
+    number: Annotated[
+        int,
+        typer.Argument(
+            metavar="N",
+            min=MIN_PRIORITY,
+            max=MAX_PRIORITY,
+            help="1 is the most urgent, 10 the least.",
+        ),
+    ],
+    task_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="The tasks.")],
+    as_json: AsJson = False,
+    board: BoardUrl = None,
+) -> None:
+    """Let unfinished tasks be taken earlier or later.
+
+    [bold]Example[/bold]
+
+      stig board priority 1 resize-7 resize-8
+    """
+    with open_board(board) as opened:
+        done, refused = each(task_ids, lambda name: opened.set_priority(name, number))
+    say(f"priority {number} for", done, refused, keys=("prioritized", "refused"), as_json=as_json)
 
 
 def pause(
     *,
-    task_type: Annotated[str, typer.Argument(metavar="TYPE", help="The type.")],
+    task_type: PausedType = None,
+    every: Every = False,
     as_json: AsJson = False,
     board: BoardUrl = None,
 ) -> None:
-    """Let no task of a type be taken until `resume`. What agents hold goes on.
+    """Let no task of a type, or none at all, be taken until `resume`. What agents hold goes on.
 
-    [bold]Example[/bold]
+    [bold]Examples[/bold]
 
       stig board pause resize
+
+      stig board pause --all
     """
+    _check_pause(task_type, every=every)
     with open_board(board) as opened:
         opened.pause(task_type)
-        held = len(
-            opened.list_all(statuses=_UNFINISHED[1:], task_types=[task_type]),
-        )
+        types = None if task_type is None else [task_type]
+        held = len(opened.list_all(statuses=_UNFINISHED[1:], task_types=types))
     if as_json:
-        print(json.dumps({"paused": task_type, "held": held}, indent=2))
+        print(json.dumps({"paused": task_type or ALL, "held": held}, indent=2))
     else:
         goes_on = f"; {plural(held, 'task')} held by agents go on" if held else ""
-        typer.echo(f"paused {clean(task_type)}{goes_on}")
+        typer.echo(f"paused {_named(task_type)}{goes_on}")
 
 
 def resume(
     *,
-    task_type: Annotated[str, typer.Argument(metavar="TYPE", help="The type.")],
+    task_type: PausedType = None,
+    every: Every = False,
     as_json: AsJson = False,
     board: BoardUrl = None,
 ) -> None:
-    """Let tasks of a paused type be taken again.
+    """Let tasks of a paused type be taken again, or with --all those of all types.
 
-    [bold]Example[/bold]
+    --all takes back `pause --all`: a type that was paused by itself stays so.
+
+    [bold]Examples[/bold]
 
       stig board resume resize
+
+      stig board resume --all
     """
+    _check_pause(task_type, every=every)
     with open_board(board) as opened:
         opened.resume(task_type)
+        paused = opened.rules().paused
     if as_json:
-        print(json.dumps({"resumed": task_type}, indent=2))
+        print(json.dumps({"resumed": task_type or ALL, "paused": list(paused)}, indent=2))
     else:
-        typer.echo(f"resumed {clean(task_type)}")
+        # Of other pauses those are told that hold on to what was resumed.
+        left = [_named_in_rules(one) for one in paused if every or one == ALL]
+        still = f"; still paused: {', '.join(left)}" if left else ""
+        typer.echo(f"resumed {_named(task_type)}{still}")
+
+
+def _check_pause(task_type: str | None, *, every: bool) -> None:
+    if (task_type is None) != every:
+        raise UsageError("name a task type, or give --all for every type")
+
+
+def _named(task_type: str | None) -> str:
+    return "all types" if task_type is None else clean(task_type)
+
+
+def _named_in_rules(paused: str) -> str:
+    return _named(None if paused == ALL else paused)
 
 
 def _check_choice(
@@ -168,7 +224,7 @@ def _check_choice(
         raise UsageError(f"name a task, or pick tasks with {options}")
 
 
-def _each(
+def each(
     names: Iterable[str],
     act: Callable[[str], object],
     *,
@@ -192,11 +248,11 @@ def _each(
 def _retry_named(board: TaskBoard, names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Retry what can be, in an order that goes: needed tasks before those that need them."""
     dead = [name for name in dict.fromkeys(names) if _is_dead(_stands(board, name))]
-    _, refused = _each((name for name in names if name not in set(dead)), board.retry)
+    _, refused = each((name for name in names if name not in set(dead)), board.retry)
     left = dead
     while left:
         # One that failed because of another came back with it.
-        _, again = _each(left, board.retry, skip=lambda name: not _is_dead(_stands(board, name)))
+        _, again = each(left, board.retry, skip=lambda name: not _is_dead(_stands(board, name)))
         if len(again) == len(left):
             refused |= again
             break
@@ -213,20 +269,26 @@ def _is_dead(status: TaskStatus | None) -> bool:
     return status in (TaskStatus.FAILED, TaskStatus.CANCELLED)
 
 
-def _say(
+def say(
     word: str,
     done: Sequence[str],
     refused: dict[str, str],
     *,
     left: Sequence[str] = (),
+    keys: tuple[str, str] | None = None,
+    noun: str = "task",
     as_json: bool,
 ) -> None:
-    """Tell what was done; what was refused makes the command fail, what was `left` does not."""
+    """Tell what was done; what was refused makes the command fail, what was `left` does not.
+
+    `keys` name what was done and what was refused in JSON, if not `word` and "refused".
+    """
     if as_json:
-        told = {word: list(done), "refused": refused, "left": list(left)}
+        done_key, refused_key = keys or (word, "refused")
+        told = {done_key: list(done), refused_key: refused, "left": list(left)}
         print(json.dumps(told, indent=2))
     elif done or not refused:
-        typer.echo(f"{word} {plural(len(done), 'task')}")
+        typer.echo(f"{word} {plural(len(done), noun)}")
         if left:
             why = "what they depend on failed or was cancelled: retry that"
             typer.echo(f"{plural(len(left), 'task')} stay as they were: {why}")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from rich.highlighter import JSONHighlighter
 from rich.text import Text
 
-from stigmergy.board import Event, JsonObject, Task, TaskStatus
+from stigmergy.board import Event, JsonObject, Rules, Task, TaskStatus
+from stigmergy.board.approvals import is_approval
+from stigmergy.board.rules import ALL
 from stigmergy.cli.console import clean, clean_lines, day_time, duration, first_line
 from stigmergy.cli.wording import describe
 
@@ -17,6 +19,7 @@ __all__ = [
     "brief",
     "event_line",
     "event_to_json",
+    "paused_by",
     "pretty",
     "standing",
     "status_text",
@@ -36,8 +39,11 @@ _WORDS: Final[Mapping[str, Callable[[JsonObject], str]]] = {
     "removed": lambda _: "removed: its file was deleted by hand",
     "reported": lambda data: f"reports {json.dumps(data)}",
     "replaced": lambda _: "what it says was replaced by a later post",
-    "paused": lambda data: f"paused: {data.get('task_type', '')} is not taken",
-    "resumed": lambda data: f"resumed: {data.get('task_type', '')} is taken again",
+    "paused": lambda data: f"paused: {_paused(data)} not taken",
+    "resumed": lambda data: f"resumed: {_paused(data)} taken again",
+    "prioritized": lambda data: (
+        f"priority {data.get('priority', 'unknown')}, was {data.get('before', 'unknown')}"
+    ),
     "limited": lambda data: f"limit {data.get('name', '')} set",
     "unlimited": lambda data: f"limit {data.get('name', '')} dropped",
     "scheduled": lambda data: f"schedule {data.get('name', '')} set",
@@ -55,10 +61,10 @@ def status_text(status: TaskStatus) -> Text:
     return Text(status.value.replace("_", " "), style=_STYLES[status])
 
 
-def standing(task: Task, *, now: float, paused: Collection[str] = ()) -> str:
+def standing(task: Task, *, now: float, rules: Rules | None = None) -> str:
     """Where the task stands, in a few words: who holds it, what it waits for, how it ended.
 
-    `paused` are the task types that are not taken.
+    `rules` tell what is paused.
     """
     if (lease := task.lease) is not None:
         left = lease.deadline - now
@@ -74,10 +80,19 @@ def standing(task: Task, *, now: float, paused: Collection[str] = ()) -> str:
             return f"waits for {first}" + (f" and {more:,} more" if more else "")
         case _ if task.not_before > now:
             return f"in {duration(task.not_before - now)}"
-        case _ if task.task_type in paused:
-            return "its type is paused"
+        case _ if is_approval(task):
+            return "waits for a person"
+        case _ if rules is not None and (paused := paused_by(rules, task)):
+            return paused
         case _:
             return f"ready for {duration(now - max(task.created_at, task.not_before))}"
+
+
+def paused_by(rules: Rules, task: Task) -> str:
+    """That it is not taken because of a pause, in words; empty where it is."""
+    if not rules.pauses(task.task_type):
+        return ""
+    return "its type is paused" if task.task_type in rules.paused else "all is paused"
 
 
 def brief(task: Task) -> str:
@@ -120,6 +135,12 @@ def event_to_json(event: Event) -> JsonObject:
         "agent_id": event.agent_id,
         "data": event.data,
     }
+
+
+def _paused(data: JsonObject) -> str:
+    """`resize is`, or `all types are`."""
+    task_type = data.get("task_type", "")
+    return "all types are" if task_type == ALL else f"{task_type} is"
 
 
 def _done(task: Task) -> str:

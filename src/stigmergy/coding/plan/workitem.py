@@ -29,7 +29,7 @@ DEFAULT_PRIORITY: Final = 5
 MAX_SHOWN: Final = 20
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_RESERVED = re.compile(r".*\.(?:land|fix\d*)|sweep\d*|plan(?:[.-]\d+)?")
+_RESERVED = re.compile(r".*\.(?:land|fix\d*|approval\d*)|sweep\d*|plan(?:[.-]\d+)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,6 +48,17 @@ class ClaimRules:
         with store.transaction() as tx:
             assert ids(tx.ready(ANYBODY, limit=9)) == ["c", "b", "a"]
 
+    def test_a_task_put_with_another_priority_goes_by_that_one(self, store: Store) -> None:
+        """In claim order, and in its parent's line."""
+        put(store, *(task(name, parent_id="p") for name in "abc"))
+        put(store, task("c", parent_id="p", priority=1))
+        put(store, task("a", parent_id="p", priority=6, lag_s=3.0))
+        with store.transaction() as tx:
+            assert ids(tx.ready(ANYBODY, limit=9)) == ["c", "b", "a"]
+            assert tx.tail("p", 1) == 1.0
+            assert tx.tail("p", 5) == 1.0 + 4 * AGING_S
+            assert tx.tail("p", 6) == 4.0 + 5 * AGING_S
+
     def test_ready_leaves_out_what_waits_is_held_or_is_done(
         self, store: Store, clock: FakeClock
     ) -> None:
@@ -119,6 +130,7 @@ class ClaimRules:
         assert ready((None, "x")) == ["plain", "y", "other"]
         assert ready(("other", "x")) == ["plain", "x", "y", "other"]
         assert ready(("work", "y"), ("other", None), (None, "none")) == ["plain", "x"]
+        assert ready((None, None)) == [], "all types are barred"
         with store.transaction() as tx:
             narrow = Match(task_types=frozenset({"other"}), barred=frozenset({("other", "x")}))
             assert ids(tx.ready(narrow, limit=9)) == ["other"]

@@ -135,8 +135,12 @@ class ShortcutsContract:
 
     @pytest.mark.parametrize(
         "rule",
-        [Rule(name="limit:x", gates=True), Rule(name="schedule:x", due_at=1_000_000.0)],
-        ids=["gates", "due"],
+        [
+            Rule(name="limit:x", gates=True),
+            Rule(name="pause:*", gates=True),
+            Rule(name="schedule:x", due_at=1_000_000.0),
+        ],
+        ids=["gates", "paused", "due"],
     )
     def test_a_claim_declines_while_a_rule_has_a_say(self, pair: _Pair, rule: Rule) -> None:
         """Handing in does not."""
