@@ -1,4 +1,4 @@
-"""The journal alone says what was posted, on every store, by short cuts and the plain path alike."""
+"""The journal alone says what was posted: on every store, by short cut and plain path."""
 
 from __future__ import annotations
 
