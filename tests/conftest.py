@@ -332,8 +332,8 @@ def _name_and_kill(pid: int) -> str:
     return f"{pid} ({name})"
 
 
-_DRIVERS_OWN = "/memfd:allocation"
-"""Memory that Mesa's driver shares with nobody, for as long as the process lives."""
+_DRIVERS_OWN = ("/memfd:allocation", "/dev/nvidia", "/dev/dri/")
+"""What a graphics driver keeps open for as long as the process lives."""
 
 
 def _open_files() -> set[tuple[int, str]]:

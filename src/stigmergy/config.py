@@ -88,6 +88,11 @@ class Settings(BaseSettings):
     task_timeout_s: Seconds = 1800.0
     max_steps: int = Field(default=60, ge=1)
     """Model calls of the built-in agent in one task."""
+    stuck_action: Literal["none", "retry"] = "none"
+    """What is done by itself about an agent that is stuck: nothing but an alert, or its attempt
+    ends and the task is tried again."""
+    stuck_after_s: Seconds = 300.0
+    """An agent of which nothing is heard for so long is called stuck."""
     lease_s: Seconds = 60.0
     """An agent that is silent for so long has lost its task."""
     budget_tokens: int | None = Field(default=None, ge=0)

@@ -88,7 +88,7 @@ def without_marks(lines: list[bytes]) -> list[dict[str, Any]]:
     return entries
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(WRITES)
 def test_a_round_trip_loses_nothing(writes: list[dict[str, Any]]) -> None:
     with memories("a", "b", "c") as (a, b, c):
@@ -106,7 +106,7 @@ def test_a_round_trip_loses_nothing(writes: list[dict[str, Any]]) -> None:
             assert (entry.origin.imported_from, entry.origin.via) == ("b", ("a",))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text(max_size=200) | st.text('"*():^-+ANDORNEAR\\{} \0x', max_size=40))
 def test_any_text_can_be_searched_for_and_finds_itself(text: str) -> None:
     try:

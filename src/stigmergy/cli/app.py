@@ -20,6 +20,7 @@ from stigmergy.cli.serve import serve
 from stigmergy.cli.status import status
 from stigmergy.cli.steer import steer
 from stigmergy.cli.wasm import wasm
+from stigmergy.cli.watch import watch
 
 __all__ = ["app"]
 
@@ -31,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, resume, serve, status, logs, report, replay, cancel, doctor):
+for command in (run, resume, watch, serve, status, logs, report, replay, cancel, doctor):
     app.command()(command)
 app.add_typer(steer)
 app.add_typer(board)

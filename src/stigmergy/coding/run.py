@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
@@ -39,7 +40,8 @@ from stigmergy.coding.work.runner import TaskRunner
 from stigmergy.coding.worker import Worker
 from stigmergy.config import Settings
 from stigmergy.errors import TransientError, UsageError
-from stigmergy.monitor import RunView, SwarmView
+from stigmergy.monitor import RunView, SwarmView, Thresholds
+from stigmergy.monitor.actions import decide
 from stigmergy.swarm import Heartbeat, Nursery, Stop
 
 __all__ = ["Beside", "Watch", "resume", "start"]
@@ -51,6 +53,7 @@ Beside = Callable[[TaskBoard, RunDirectory, RunSpec], AbstractContextManager[Non
 """Open while the run works, with its board: a server of it."""
 
 _LOOK_S: Final = 0.25
+_TICK_S: Final = 1.0
 _WAKING: Final = frozenset(
     {
         *("posted", "completed", "failed", "released", "expired", "cancelled", "retried"),
@@ -197,7 +200,9 @@ class _Run:
         self._keeper = Keeper(
             self.context, make_lander=self._make_lander, planned=self._planning.is_done
         )
-        self._view = SwarmView()
+        settings = context.spec.settings
+        self._view = SwarmView(Thresholds(silent_s=settings.stuck_after_s))
+        self._ticked_at = 0.0
 
     # Before work ----------------------------------------------------------------------------
 
@@ -237,6 +242,9 @@ class _Run:
             "agent_command": spec.settings.agent_command,
             "strategy": spec.settings.strategy,
             "memory_namespaces": list(spec.settings.memory_namespace),
+            "task_timeout_s": spec.settings.task_timeout_s,
+            "budget_usd": _amount(spec.settings.budget_usd),
+            "budget_tokens": spec.settings.budget_tokens,
             "sandbox": {
                 "kind": protection.kind,
                 "view": protection.view,
@@ -313,7 +321,28 @@ class _Run:
             self.context.pulse.tick()
         if any(event.kind == "cancelled" for event in events):
             self.context.heart.check()
+        self._act_on_stuck()
         watch(self._view.run, lines)
+
+    def _act_on_stuck(self) -> None:
+        """End attempts that go nowhere, if the settings say so; the journal has the reason."""
+        action = self.context.spec.settings.stuck_action
+        now = time.time()
+        if action == "none" or 0 <= now - self._ticked_at < _TICK_S:
+            return
+        self._ticked_at = now
+        self._view.tick(now)
+        for end in decide(self._view.alerts.values(), action):
+            ended = self.context.interrupts.end(
+                end.task_id, agent_id=end.agent_id, reason=end.reason
+            )
+            if ended:
+                self.context.board.record(
+                    "stuck_ended",
+                    task_id=end.task_id,
+                    agent_id=end.agent_id,
+                    data={"alert": end.alert, "reason": end.reason},
+                )
 
     def _catch_up(self, watch: Watch) -> None:
         while events := self.context.board.events(after=self._view.seq):
@@ -350,6 +379,10 @@ def _memory_file(spec: RunSpec, repository: Repository) -> Path | None:
     if not spec.settings.memory_namespace:
         return None
     return spec.settings.memory or StateFolder(state_home(repository)).memory()
+
+
+def _amount(value: Decimal | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def _limits(settings: Settings) -> Limits:

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from stigmergy.board import JsonObject, Task
 from stigmergy.coding.context import RunContext
+from stigmergy.coding.interrupts import Running
 from stigmergy.coding.reflecting import Outcome, reflect
 from stigmergy.coding.sandbox.sandbox import Limits, SandboxFactory
 from stigmergy.coding.tasks import WORK_TYPES
@@ -86,23 +87,25 @@ class Worker:
             with (
                 self.run.stop.child() as stop,
                 self.run.heart.holding(task, lease_s=self.run.spec.settings.lease_s, lost=stop),
+                self.run.interrupts.attempt(task, stop) as running,
             ):
                 self.run.board.start(task)
-                self._attempt(task, stop)
+                self._attempt(task, running)
         except LostLeaseError:
             pass  # cancelled or taken over: what was done is void, and the journal says by whom
 
-    def _attempt(self, task: Task, stop: threading.Event) -> None:
+    def _attempt(self, task: Task, running: Running) -> None:
         board = self.run.board
         try:
             task = replace(task, payload=board.load(task.payload))
             base = str(task.payload.get("base") or self.run.target.tip())
-            work = self._run_agent(task, base, stop)
+            work = self._run_agent(task, base, running.stop)
         except AttemptFailedError as failure:
             if self.run.stop.is_set():
                 board.release(task, reason="the run was stopped")
             else:
-                self._fail(task, self._secrets.text(str(failure)), retry=True)
+                error = str(failure) if running.reason is None else f"stuck: {running.reason}"
+                self._fail(task, self._secrets.text(error), retry=True)
         except StigmergyError as error:
             # Of the sandbox or the board itself: a full disk, a git that does not answer.
             self._fail(task, f"{type(error).__name__}: {error}", retry=True)

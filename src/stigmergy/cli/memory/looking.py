@@ -192,7 +192,7 @@ def _story(entry: Entry) -> str:
     if origin.run_id:
         parts.append(f"run {clean(origin.run_id)}")
     if origin.imported_from is not None:
-        parts.append(f"as {clean(origin.imported_from)} says, where it was imported from")
+        parts.append(f"imported from {clean(origin.imported_from)}, which says so")
     if entry.expires_at is not None:
         parts.append(f"until {day_time(entry.expires_at)}")
     return ", ".join(parts)

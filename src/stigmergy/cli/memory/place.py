@@ -13,8 +13,6 @@ from typing import Annotated
 
 import typer
 
-from stigmergy.coding.git.repository import Repository
-from stigmergy.coding.rundir import StateFolder, state_home
 from stigmergy.errors import NotFoundError, UsageError
 from stigmergy.memory import Memory
 from stigmergy.memory.entry import KINDS
@@ -59,6 +57,10 @@ def open_memory(path: Path | None, *, create: bool = False) -> Generator[Memory]
 
 
 def _of_repository(*, create: bool) -> Path:
+    # What runs are made of takes a tenth of a second to import.
+    from stigmergy.coding.git.repository import Repository
+    from stigmergy.coding.rundir import StateFolder, state_home
+
     try:
         with Repository(Path()) as repository:
             state = StateFolder(state_home(repository))
