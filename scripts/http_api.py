@@ -20,7 +20,7 @@ HEAD = """\
 What `stig serve` serves, and a run with `--serve`. Written by `scripts/http_api.py` from the OpenAPI document,
 which the server has at `/openapi.json`; [the how-to](../howto/serve.md) shows how to use it.
 
-- Send a token as `Authorization: Bearer TOKEN`. Only `/`, `/static/…`, `/healthz` and `/openapi.json` need none.
+- Send a token as `Authorization: Bearer TOKEN`. Only `/`, `/static/…`, `/preview/…` (with a ticket), `/healthz` and `/openapi.json` need none.
 - Bodies are JSON with the content type `application/json`. Unknown fields are refused.
 - Errors are problem documents (RFC 9457): branch on `type`, which is `urn:stigmergy:problem:` and a name.
 - An `Idempotency-Key` with a write lets it be sent again: what was answered once is answered again, for a day,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from stigmergy import Task, TaskBoard, TaskStatus
 from stigmergy.memory import Memory
@@ -144,6 +146,24 @@ def test_the_memory_is_one_with_that_of_other_processes(
         entry = memory.get("n", "there")
     assert entry is not None
     assert entry.value == "said there"
+
+
+# --- figures ---
+
+
+def test_the_figures_are_there_for_prometheus(
+    server: ServedBoard, worker: httpx.Client, board: TaskBoard
+) -> None:
+    board.post_many(Task(task_type="job") for _ in range(3))
+    worker.post(f"{API}/tasks/claim", json={"agent_id": "a"})
+    until = time.monotonic() + 10
+    while "stigmergy_journal_events_total 4.0" not in (text := worker.get("/metrics").text):
+        assert time.monotonic() < until, text
+    families = {each.name: each for each in text_string_to_metric_families(text)}
+    assert families["stigmergy_server_waiting_claims"].samples[0].value == 0
+    assert families["stigmergy_server_streams"].samples[0].value == 0
+    answer = httpx.get(f"{server.url}/metrics", trust_env=False)
+    assert answer.status_code == 401
 
 
 # --- what a person decides ---

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from stigmergy.server.desk import ClaimDesk, Order
 from stigmergy.server.idempotency import Answer, AnswerBook, Conflict, Fresh
 from stigmergy.server.origins import Origins
 from stigmergy.server.rates import Rate, RateTable
+from stigmergy.server.streams import journal_chunks
 from stigmergy.server.tail import JournalTail, Subscription, line_of
 
 
@@ -190,3 +193,25 @@ def test_answers_are_kept_by_key_and_a_dead_server_s_are_done_again(tmp_path: Pa
 def test_only_our_names_are_ours(host: str, given: str, ours: bool) -> None:
     names = frozenset({"build.example"})
     assert Origins(host=host, port=80, names=names).is_ours(given) is ours
+
+
+def test_a_reader_that_is_ahead_of_the_tail_gets_nothing_twice() -> None:
+    async def run() -> None:
+        with TaskBoard("memory:") as board:
+            bridge = Bridge()
+            tail = JournalTail(board, asyncio.get_running_loop())  # stands at 0
+            board.post_many(Task(task_type="job") for _ in range(5))
+            context = SimpleNamespace(board=board, bridge=bridge, tail=tail)
+            chunks = journal_chunks(context, 3, None)  # type: ignore[arg-type]
+            assert await anext(chunks) == b"retry: 1000\n\n"
+            reading = asyncio.ensure_future(anext(chunks))
+            await asyncio.sleep(0.05)
+            tail.start()
+            seen = re.findall(rb"id: (\d+)", await asyncio.wait_for(reading, 10))
+            assert seen == [b"4", b"5"]
+            await chunks.aclose()
+            assert tail.readers == 0
+            await asyncio.to_thread(tail.close)
+            bridge.close()
+
+    asyncio.run(run())

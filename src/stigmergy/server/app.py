@@ -39,7 +39,7 @@ from stigmergy.server.live import routes as live
 from stigmergy.server.origins import Origins
 from stigmergy.server.problems import Problem, invalid, problem_of, problem_response
 from stigmergy.server.rates import Rate, RateTable
-from stigmergy.server.routes import blobs, journal, leases, memory, site, steering, tasks
+from stigmergy.server.routes import blobs, journal, leases, memory, metrics, site, steering, tasks
 from stigmergy.server.tail import JournalTail
 
 __all__ = ["AppSettings", "build_app", "openapi_document", "routers"]
@@ -79,6 +79,7 @@ def routers() -> list[APIRouter]:
         journal.router,
         blobs.router,
         memory.router,
+        metrics.router,
         site.router,
         live.router,
         live.preview_router,
