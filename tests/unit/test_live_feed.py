@@ -12,6 +12,7 @@ from itertools import pairwise
 import pytest
 
 from stigmergy.board import Task, TaskBoard
+from stigmergy.errors import TransientError
 from stigmergy.monitor import SwarmView
 from stigmergy.server.live import Feed, JournalSource, Playhead, ReplaySource
 from stigmergy.server.live.subscription import MOST_WAITING
@@ -168,6 +169,27 @@ def test_when_the_feed_ends_so_do_its_streams(board) -> None:
 
     with make_feed(board) as feed:
         assert asyncio.run(watch()) == 1
+
+
+class BusyAtFirst(JournalSource):
+    """A journal that cannot be read the first three times."""
+
+    refusals = 3
+
+    def next(self, *, timeout_s):
+        if self.refusals:
+            self.refusals -= 1
+            raise TransientError("busy")
+        return super().next(timeout_s=timeout_s)
+
+
+def test_a_busy_board_is_asked_again(board) -> None:
+    post(board, "one")
+    source = BusyAtFirst(board, clock=time.time)
+
+    with Feed(source, SwarmView, interval_s=0.01) as feed:
+        assert feed.wait_caught_up(timeout_s=5)
+        assert "one" in json.loads(feed.snapshot())["tasks"]
 
 
 # --- replays ---
