@@ -37,7 +37,7 @@ def export_entries(
     """
     alive = "(e.expires_at IS NULL OR e.expires_at > ?)"
     held = db.execute(
-        f"SELECT DISTINCT n.name FROM entries e JOIN namespaces n USING (ns) WHERE {alive}",  # noqa: S608
+        f"SELECT DISTINCT n.name FROM entries e JOIN namespaces n USING (ns) WHERE {alive}",
         (now,),
     )
     known = sorted(name for (name,) in held)
@@ -49,7 +49,7 @@ def export_entries(
     count = 0
     for name in wanted:
         rows = db.execute(
-            f"SELECT {COLUMNS}, e.id, w.vector FROM entries e JOIN namespaces n USING (ns) "  # noqa: S608
+            f"SELECT {COLUMNS}, e.id, w.vector FROM entries e JOIN namespaces n USING (ns) "
             f"LEFT JOIN vectors w ON w.entry = e.id WHERE n.name = ? AND {alive} ORDER BY e.key",
             (name, now),
         )
@@ -63,7 +63,7 @@ def export_entries(
 
 def _history_rows(db: sqlite3.Connection, row: int, now: float) -> list[tuple[Any, ...]]:
     return db.execute(
-        f"SELECT {VERSION_COLUMNS} FROM versions v JOIN entries e ON e.id = v.entry "  # noqa: S608
+        f"SELECT {VERSION_COLUMNS} FROM versions v JOIN entries e ON e.id = v.entry "
         "JOIN namespaces n USING (ns) WHERE v.entry = ? "
         "AND (v.expires_at IS NULL OR v.expires_at > ?) ORDER BY v.version",
         (row, now),

@@ -183,8 +183,7 @@ def within(db: sqlite3.Connection, ids: Sequence[int], scope: Scope) -> set[int]
     """Those of the entries that are in scope."""
     condition, values = scope.where()
     rows = db.execute(
-        # The condition is made of this module's own words; values are bound.
-        f"SELECT e.id FROM entries e WHERE e.id IN (SELECT value FROM json_each(?)) "  # noqa: S608
+        f"SELECT e.id FROM entries e WHERE e.id IN (SELECT value FROM json_each(?)) "
         f"AND {condition}",
         [json.dumps(ids), *values],
     )
@@ -194,7 +193,7 @@ def within(db: sqlite3.Connection, ids: Sequence[int], scope: Scope) -> set[int]
 def load_entries(db: sqlite3.Connection, ids: Sequence[int]) -> dict[int, Entry]:
     """The entries of these ids."""
     rows = db.execute(
-        f"SELECT {COLUMNS}, e.id FROM entries e JOIN namespaces n USING (ns) "  # noqa: S608
+        f"SELECT {COLUMNS}, e.id FROM entries e JOIN namespaces n USING (ns) "
         "WHERE e.id IN (SELECT value FROM json_each(?))",
         (json.dumps(ids),),
     )

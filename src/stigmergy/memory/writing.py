@@ -36,7 +36,7 @@ class StaleVersionError(TransientError):
 _PURGED_BY_A_WRITE: Final = 200
 
 _FIND: Final = (
-    f"SELECT {COLUMNS}, e.id FROM entries e JOIN namespaces n USING (ns) "  # noqa: S608
+    f"SELECT {COLUMNS}, e.id FROM entries e JOIN namespaces n USING (ns) "
     "WHERE n.name = ? AND e.key = ?"
 )
 

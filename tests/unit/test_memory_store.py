@@ -116,7 +116,7 @@ def test_what_has_expired_is_found_nowhere_and_dropped(memory: Memory, clock: Cl
     assert memory.export(lines.append) == 1
     assert memory.delete("ns", "k") is False
     memory.store("ns", "k", "new")
-    assert memory.get("ns", "k").version == 1  # pyright: ignore[reportOptionalMemberAccess]
+    assert memory.get("ns", "k").version == 1
     memory.store("ns", "x", "x", ttl_s=1)
     clock.now += 1
     assert memory.purge() == 1
@@ -286,7 +286,7 @@ def test_no_text_is_taken_for_syntax(memory: Memory, text: str) -> None:
     found = keys(memory, text)
     assert found == (["k"] if "quick" in text else [])
     memory.store("ns", "k2", text)
-    assert memory.get("ns", "k2").value == text  # pyright: ignore[reportOptionalMemberAccess]
+    assert memory.get("ns", "k2").value == text
 
 
 def test_a_text_cannot_pass_for_a_namespace_or_a_tag(memory: Memory) -> None:
