@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,7 @@ def run(repository: Path, *items: dict[str, object], command: str = DO, **settin
         agent_shell=True,
         gate=GATE,
         memory_namespace=["lessons"],
+        agents=1,
         **settings,
     )
 
@@ -127,6 +130,36 @@ def test_the_memory_may_lie_elsewhere(repository: Path, tmp_path: Path) -> None:
     assert not (repository / ".stigmergy" / "memory.db").exists()
     with Memory(place) as memory:
         assert memory.stats().entries == 1
+
+
+def test_the_command_line_hands_the_namespaces_on(repository: Path) -> None:
+    stig = Path(sys.executable).with_name("stig")
+    store = [stig, "memory", "store", "team", "the notes file wants umlauts"]
+    subprocess.run(store, cwd=repository, check=True, capture_output=True)
+    command = [stig, "run", "--each", "README", "--task", "mend the notes file", "--plain"]
+    command += ["--agent-command", TELL, "--agent-shell", "--gate", "none", "--agents", "1"]
+    command += ["--memory-namespace", "own", "--memory-namespace", "team"]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "> the notes file wants umlauts" in (repository / "README").read_text()
+    logs = [stig, "logs", "agent-1"]
+    told = subprocess.run(logs, cwd=repository, capture_output=True, text=True, check=True)
+    assert "was told what the memory has in team, entries: 1" in told.stdout
+    with memory_of(repository) as memory:
+        assert memory.list("own").entries[0].value["outcome"] == "landed"
+
+
+def test_a_run_keeps_the_whole_path_of_its_memory(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository)
+    source = Source(kind="each", text="README")
+    settings = {"agent_command": "true", "gate": "none", "memory_namespace": ["own"]}
+    prepared = prepare_source(repository, source, memory="here.db", **settings)
+    assert prepared.spec.settings.memory == repository / "here.db"
+    prepared = prepare_source(repository, source, **settings)
+    assert prepared.spec.settings.memory == repository / ".stigmergy" / "memory.db"
+    assert not (repository / "here.db").exists()
 
 
 # --- what tasks leave ---

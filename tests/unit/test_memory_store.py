@@ -183,8 +183,10 @@ def test_a_key_that_can_be_none_is_refused(memory: Memory, key: str) -> None:
         ({"origin": Origin(imported_from="x")}, "only an import"),
         ({"origin": Origin(via=("x",))}, "only an import"),
         ({"origin": Origin(agent_id="a\nb")}, "printable"),
-        ({"ttl_s": 0}, "greater than 0"),
-        ({"ttl_s": float("nan")}, "greater than 0"),
+        ({"tags": ["Shared_From_a"]}, "only an import"),
+        ({"ttl_s": 0}, "more than 0"),
+        ({"ttl_s": float("nan")}, "more than 0"),
+        ({"ttl_s": float("inf")}, "up to 100 years"),
         ({"vector": []}, "0 numbers"),
         ({"vector": [0, 0]}, "no direction"),
         ({"vector": [float("inf")]}, "no direction"),
@@ -360,6 +362,18 @@ def test_a_search_sees_what_was_stored_a_moment_ago_by_another(memory: Memory) -
         assert keys(memory, "fresh") == ["k"]
         other.delete("ns", "k")
         assert keys(memory, "fresh") == []
+
+
+def test_a_word_that_was_looked_for_in_vain_is_found_once_it_is_there(memory: Memory) -> None:
+    many(memory, 300)
+    assert keys(memory, "zebra") == []
+    memory.store("large", "k00001", "now a zebra")  # an entry that was there says something new
+    assert keys(memory, "zebra") == ["k00001"]
+    assert keys(memory, "giraffe") == []
+    with Memory(memory.path) as other:
+        other.store("large", "k00002", "now a giraffe")
+    assert keys(memory, "giraffe") == ["k00002"]
+    assert keys(memory, "giraffe", namespaces=["large"], kinds=["note"]) == ["k00002"]
 
 
 # --- vectors ---

@@ -13,7 +13,7 @@ from typing import Any, Final
 from stigmergy.board import JsonObject
 from stigmergy.board.task import encode_json
 from stigmergy.errors import NotFoundError
-from stigmergy.memory.entry import SHARED_FROM, Entry
+from stigmergy.memory.entry import Entry, is_reserved
 from stigmergy.memory.rows import COLUMNS, VERSION_COLUMNS, entry_of
 
 __all__ = ["FORMAT", "HEADER", "export_entries", "is_export"]
@@ -86,7 +86,7 @@ def _version(entry: Entry) -> JsonObject:
         "kind": entry.kind,
         "value": entry.value,
         # Those that an import sets follow from the origin.
-        "tags": [tag for tag in entry.tags if not tag.startswith(SHARED_FROM)],
+        "tags": [tag for tag in entry.tags if not is_reserved(tag)],
         "version": entry.version,
         "updated_at": entry.updated_at,
         "expires_at": entry.expires_at,
