@@ -18,7 +18,8 @@ from stigmergy.coding.reflecting import reflect
 from stigmergy.coding.work.handoff import Handoff
 from stigmergy.errors import UsageError
 from stigmergy.memory import Entry, Memory, Origin, Reflection
-from stigmergy.testing.runs import Ran, item, prepare_source, run_items, start_run
+from stigmergy.swarm import Stop
+from stigmergy.testing.runs import Ran, item, prepare_source, resume_run, run_items, start_run
 
 MakeRepository = Callable[[Mapping[str, str | bytes]], Path]
 
@@ -160,6 +161,21 @@ def test_a_run_keeps_the_whole_path_of_its_memory(
     prepared = prepare_source(repository, source, **settings)
     assert prepared.spec.settings.memory == repository / ".stigmergy" / "memory.db"
     assert not (repository / "here.db").exists()
+
+
+def test_a_run_that_goes_on_has_its_memory_again(repository: Path) -> None:
+    with memory_of(repository) as memory:
+        memory.store("lessons", "csv", "the exporter must quote commas")
+    stop = Stop()
+    items = [item(f"F0{n}", f"{n}.txt", description="write the exporter") for n in range(1, 4)]
+    run(repository, *items, command=TELL, stop=stop, on_line=lambda _: stop.set())
+    ran = resume_run(repository)
+    assert ran.outcome.exit_code == 0
+    told = [(repository / f"{n}.txt").read_text() for n in range(1, 4)]
+    assert all("> the exporter must quote commas" in text for text in told)
+    with memory_of(repository) as memory:
+        learned = [e for e in memory.list("lessons").entries if e.kind == "reflection"]
+    assert [entry.value["outcome"] for entry in learned] == ["landed"] * 3
 
 
 # --- what tasks leave ---
