@@ -243,6 +243,6 @@ def live_site(tmp_path: Path) -> Iterator[LiveSite]:
     """An empty board, served."""
     with (
         TaskBoard(f"sqlite:///{tmp_path / 'board.db'}") as board,
-        served(board, tmp_path) as server,
+        served(board, tmp_path, ServeOptions(memory=tmp_path / "memory.db")) as server,
     ):
         yield LiveSite(board, server)

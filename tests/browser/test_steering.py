@@ -170,3 +170,20 @@ def test_what_others_do_is_seen_at_once(visit, live_site) -> None:
     expect(tile).to_contain_text("w")
     live_site.board.complete(task, {})
     expect(tile).to_have_attribute("data-state", "idle")
+
+
+def test_the_memory_is_searched_and_its_values_are_text(visit, live_site) -> None:
+    with live_site.server.client(Scope.WORKER) as client:
+        entry = {"value": "The gate needs <b>python3</b>", "tags": ["gate"]}
+        stored = client.post("/api/v1/memory/entries/lessons", json=entry)
+        assert stored.status_code == 201, stored.text
+    page = visit(live_site.server, "memory")
+    expect(page.get_by_text("1 entries: lessons (1)")).to_be_visible()
+
+    page.get_by_role("searchbox", name="Search the memory").fill("gate python3")
+    page.get_by_role("button", name="Search", exact=True).click()
+
+    expect(page.get_by_text("1 found.")).to_be_visible()
+    hit = page.get_by_role("list", name="Search results").get_by_role("listitem")
+    expect(hit).to_contain_text("The gate needs <b>python3</b>")
+    expect(hit).to_contain_text("#gate")

@@ -99,7 +99,7 @@ class AgentBook:
             row = self.rows[name] = AgentRow(name, since=event.at)
             self.dropped.discard(name)
             self._forget_some()
-        if event.kind != "expired":
+        if event.kind != "expired" and event.kind not in _BY_OTHERS:
             row.last_seen, row.gone = event.at, False
         handler(self, row, event, task)
         self.changed.add(name)
@@ -208,11 +208,17 @@ def _expired(book: AgentBook, row: AgentRow, event: Event, _task: TaskRow | None
     row.gone = not row.held
 
 
+def _taken_away(book: AgentBook, row: AgentRow, event: Event, task: TaskRow | None) -> None:
+    if task is None or not task.is_held:
+        book.drop(row, event)
+
+
 def _dropped(book: AgentBook, row: AgentRow, event: Event, _task: TaskRow | None) -> None:
     book.drop(row, event)
 
 
-_ENDS: Final = frozenset({"completed", "failed", "expired", "released", "cancelled"})
+_BY_OTHERS: Final = frozenset({"edited", "removed"})
+_ENDS: Final = _BY_OTHERS | {"completed", "failed", "expired", "released", "cancelled"}
 _Handler = Callable[[AgentBook, AgentRow, Event, TaskRow | None], None]
 _HANDLERS: Final[Mapping[str, _Handler]] = {
     "claimed": _claimed,
@@ -225,4 +231,6 @@ _HANDLERS: Final[Mapping[str, _Handler]] = {
     "expired": _expired,
     "released": _dropped,
     "cancelled": _dropped,
+    "edited": _taken_away,
+    "removed": _taken_away,
 }
