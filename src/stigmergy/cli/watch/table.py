@@ -12,7 +12,7 @@ from stigmergy.cli.watch.picture import MOST_ROWS, Cell, Row
 
 __all__ = ["RowTable"]
 
-_WIDEST: Final = {"doing": 60, "what": 60, "stands": 48, "came to": 48, "task": 24, "item": 24}
+_WIDEST: Final = {"doing": 60, "what": 60, "stands": 34, "came to": 34, "task": 24, "item": 24}
 """Columns whose texts are cut, in characters."""
 _USUAL_WIDTH: Final = 16
 
