@@ -263,7 +263,7 @@ def test_a_approves_and_x_refuses_with_a_reason(board: TaskBoard) -> None:
     board.post_many([approval("one", "May one go out?"), approval("two", "May two?")])
 
     async def script(app: WatchApp, pilot: Pilot[None]) -> None:
-        await shown(app, pilot, "waits for you")
+        await shown(app, pilot, "you: a yes, x no")
         await pilot.press("a")
         await shown(app, pilot, "Approve one?")
         await pilot.press("y")
@@ -444,7 +444,7 @@ def test_an_approval_stands_before_all_else_and_at_its_item() -> None:
         "votes": {"F1.approval1": {"id": "F1.approval1", "state": "waiting", "asked_at": 1.0}},
     }
     (row,) = picture.item_rows(document, 2.0)
-    assert "waits for you" in row.cells[3][0]
+    assert "you: a yes" in row.cells[3][0]
 
 
 def test_what_is_unknown_is_told_so() -> None:
