@@ -34,6 +34,7 @@ from stigmergy.testing.postgres import PostgresServer, find_binaries
 FIXED_SEED = 20_250_101
 CI = os.environ.get("CI", "").lower() in {"1", "true"}
 THREAD_GRACE_S = 2.0
+CHROMIUM = Path("/usr/bin/chromium")
 
 # No deadlines: on a busy machine they fail tests that are right. pytest-timeout is the limit.
 settings.register_profile("default", max_examples=25, deadline=None)
@@ -126,6 +127,12 @@ def _pgbouncer_trouble() -> str | None:
     return _trouble(["pgbouncer", "--version"])
 
 
+def _chromium_trouble() -> str | None:
+    if not CHROMIUM.exists():
+        return f"{CHROMIUM} is not installed (Debian: apt-get install chromium)"
+    return None
+
+
 def _wabt_trouble() -> str | None:
     return _trouble(["wast2json", "--version"])
 
@@ -154,6 +161,7 @@ def _trouble(argv: list[str]) -> str | None:
 
 PARTS: Mapping[str, Callable[[], str | None]] = {
     "needs_bwrap": _bwrap_trouble,
+    "needs_chromium": _chromium_trouble,
     "needs_overlay": _overlay_trouble,
     "needs_pgbouncer": _pgbouncer_trouble,
     "needs_postgres": _postgres_trouble,
@@ -324,8 +332,8 @@ def _name_and_kill(pid: int) -> str:
     return f"{pid} ({name})"
 
 
-_DRIVERS_OWN = "/memfd:allocation"
-"""Memory that Mesa's driver shares with nobody, for as long as the process lives."""
+_DRIVERS_OWN = ("/memfd:allocation", "/dev/nvidia", "/dev/dri/")
+"""What a graphics driver keeps open for as long as the process lives."""
 
 
 def _open_files() -> set[tuple[int, str]]:

@@ -1,7 +1,7 @@
 """WebAssembly agents against what else there is, in one run.
 
-    python -m wasm [--agents 1024 65536] [--million 1000000] [--engines cpu gpu] [--peer PYTHON]
-        [--only throughput,first,spawn,million,peer] [--json FILE]
+    python -m wasm [--agents 1024 65536] [--scale 1] [--million 1000000] [--engines cpu gpu]
+        [--peer PYTHON] [--only throughput,first,spawn,million,peer] [--json FILE]
 
 Ratios are what counts: the machine is told, and times differ from one to the next. Every answer is
 checked. A swarm's time is from spawning to having the results.
@@ -16,7 +16,7 @@ import platform
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from stigmergy.wasm.module.reading import to_binary
 from wasm.handwritten import measure_handwritten
 
 HERE = Path(__file__).parent
+RATIOS = {"to Python": "python", "to one core": "native", "to all": "all", "by hand": "hand"}
 PARTS = ("throughput", "first", "spawn", "million", "peer")
 PYTHON_AGENTS = 4_096
 PEER_AGENTS = 1_024
@@ -45,7 +46,7 @@ class Report:
 
 def main() -> None:
     options = parse()
-    console = Console()
+    console = Console(width=max(140, Console().width))
     report = Report(
         f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}"
     )
@@ -71,9 +72,9 @@ def throughput(
         table = Table(title=f"{agents:,} agents", box=None, padding=(0, 2, 0, 0))
         table.add_column("kernel")
         table.add_column("way")
-        for column in ("ms", "first ms", "instructions/s", "to Python", "to native", "to by hand"):
+        for column in ("ms", "first ms", "instructions/s", *RATIOS):
             table.add_column(column, justify="right")
-        for kernel in KERNELS.values():
+        for kernel in kernels(options):
             with console.status(f"{kernel.name}, {agents:,} agents …"):
                 found = one_kernel(kernel, agents, options, report)
             rows += found
@@ -84,13 +85,18 @@ def throughput(
                     f"{row['seconds'] * 1e3:.1f}",
                     f"{row['first_s'] * 1e3:.0f}" if row["first_s"] else "",
                     f"{row['per_second']:.2e}" if row["per_second"] else "",
-                    *(
-                        f"{row[name]:.2f}" if row[name] else ""
-                        for name in ("python", "native", "hand")
-                    ),
+                    *(f"{row[name]:.2f}" if row[name] else "" for name in RATIOS.values()),
                 )
         console.print(table)
     return rows
+
+
+def kernels(options: argparse.Namespace) -> list[Kernel]:
+    """The programs, as long as asked for; the sieve's size is that of its memory."""
+    return [
+        kernel if kernel.name == "sieve" else replace(kernel, size=kernel.size * options.scale)
+        for kernel in KERNELS.values()
+    ]
 
 
 def one_kernel(
@@ -109,11 +115,16 @@ def one_kernel(
             continue
         measured[engine] = (row.seconds, row.first_s)
         instructions = row.instructions
-    few = min(agents, PYTHON_AGENTS)
+    few = max(min(agents, PYTHON_AGENTS) // options.scale, 16)
     python = measure_python(kernel, few, instructions).seconds * agents / few
-    native = measure_native(kernel, agents, instructions).seconds
+    # What is long is timed for some of the agents, and told for all.
+    some = max(-(-agents // options.scale), os.cpu_count() or 1)
+    native = measure_native(kernel, some, instructions).seconds * agents / some
+    cores = os.cpu_count() or 1
+    every = measure_native(kernel, some, instructions, threads=cores).seconds * agents / some
     measured["Python loop"] = (python, None)
     measured["wasmtime, one thread"] = (native, None)
+    measured[f"wasmtime, {cores} threads"] = (every, None)
     hand = None
     if "gpu" in measured:
         hand = measure_handwritten(kernel, agents)
@@ -128,6 +139,7 @@ def one_kernel(
             "per_second": instructions / seconds,
             "python": python / seconds,
             "native": native / seconds,
+            "all": every / seconds,
             "hand": hand / seconds if hand else None,
         }
         for way, (seconds, first) in measured.items()
@@ -235,6 +247,9 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--agents", type=int, nargs="+", default=[1_024, 65_536])
+    parser.add_argument(
+        "--scale", type=int, default=1, help="how many times as long each program is to run"
+    )
     parser.add_argument("--million", type=int, default=1_000_000)
     parser.add_argument("--engines", nargs="+", choices=("cpu", "gpu"), default=["cpu", "gpu"])
     parser.add_argument("--peer", metavar="PYTHON", help="a Python that has wasmgpu 0.0.2")

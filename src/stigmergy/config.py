@@ -30,7 +30,7 @@ CONFIG_FILE = "stigmergy.toml"
 
 _PREFIX: Final = "STIG_"
 _NO_SETTINGS: Final = frozenset(
-    {"STIG_CONFIG", "STIG_MODEL_KEY", "STIG_BOARD"}
+    {"STIG_CONFIG", "STIG_MODEL_KEY", "STIG_BOARD", "STIG_TOKEN"}
     # What an agent has around it; its task may be to run `stig`.
     | {"STIG_WORKSPACE", "STIG_SANDBOX_ID"}
     | {"STIG_PATH", "STIG_TASK", "STIG_DESCRIPTION", "STIG_PROMPT"}
@@ -88,6 +88,11 @@ class Settings(BaseSettings):
     task_timeout_s: Seconds = 1800.0
     max_steps: int = Field(default=60, ge=1)
     """Model calls of the built-in agent in one task."""
+    stuck_action: Literal["none", "retry"] = "none"
+    """What is done by itself about an agent that is stuck: nothing but an alert, or its attempt
+    ends and the task is tried again."""
+    stuck_after_s: Seconds = 300.0
+    """An agent of which nothing is heard for so long is called stuck."""
     lease_s: Seconds = 60.0
     """An agent that is silent for so long has lost its task."""
     budget_tokens: int | None = Field(default=None, ge=0)
@@ -105,6 +110,10 @@ class Settings(BaseSettings):
     allow_unknown_prices: bool = False
     """Use models whose price is unknown though a budget in dollars is set, which then cannot
     hold them."""
+    memory_namespace: tuple[str, ...] = ()
+    """What planners and agents are told is looked for in these; the first one is written to."""
+    memory: Path | None = None
+    """The memory's file; `.stigmergy/memory.db` of the repository if not given."""
     sandbox_view: Literal["auto", "overlay", "worktree"] = "auto"
     sandbox_confine: Literal["auto", "bubblewrap", "none"] = "auto"
     sandbox_network: bool = False

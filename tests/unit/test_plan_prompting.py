@@ -163,3 +163,9 @@ def test_what_is_no_scratchpad_leaves_the_old_one(value: object) -> None:
 def test_a_bare_text_is_the_state() -> None:
     before = Scratchpad(goals="kept")
     assert read_scratchpad("now", before=before) == Scratchpad(goals="kept", state="now")
+
+
+def test_notes_of_the_memory_stand_in_the_first_prompt_alone() -> None:
+    request = PlanRequest(objective="o", view=VIEW, sprint=1, max_items=3, memory="> a note")
+    assert "# Notes from the swarm's memory\n> a note" in first_prompt(request)
+    assert "a note" not in follow_up_prompt(request)

@@ -206,3 +206,18 @@ def test_another_process_goes_on_from_the_state() -> None:
 
 def test_backoff_does_not_overflow() -> None:
     assert backoff_s(100_000, Ceilings()) == 30.0
+
+
+def test_the_memory_is_asked_when_a_conversation_begins_and_only_then() -> None:
+    asked: list[str] = []
+
+    def recall() -> str:
+        asked.append("")
+        return f"notes {len(asked)}"
+
+    planner = ScriptedPlanner(outcome("A"), TransientError("no answer"), outcome(done=True))
+    objective = ObjectiveSource(planner, "build", view_at=view_at, recall=recall)
+    objective.next_items(progress())
+    objective.next_items(progress(landed=("A",)))
+    objective.next_items(progress(landed=("A",)))
+    assert [r.memory for r in planner.requests] == ["notes 1", "notes 1", "notes 2"]

@@ -139,6 +139,28 @@ class TaskBoard(Steering):
         )
         return claimed[0] if claimed else None
 
+    def claim_within(
+        self,
+        agent_id: str,
+        *,
+        wait_s: float,
+        capabilities: Iterable[str] = (),
+        task_types: Iterable[str] | None = None,
+        lease_s: float | None = None,
+    ) -> Task | None:
+        """As `claim`; if there is none now, sleep until it may be worth asking again.
+
+        That is when something happens on the board, at the latest after `wait_s`. It does not
+        ask again by itself.
+        """
+        last = self.last_seq()
+        task = self.claim(
+            agent_id, capabilities=capabilities, task_types=task_types, lease_s=lease_s
+        )
+        if task is None:
+            self.wait(after=last, timeout_s=wait_s)
+        return task
+
     def claim_many(
         self,
         agent_id: str,

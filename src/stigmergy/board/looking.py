@@ -87,9 +87,13 @@ class BoardView:
         task_types: Iterable[str] | None = None,
         parent_id: str | None = None,
         claimed_by: str | None = None,
+        after: str | None = None,
         limit: int | None = None,
     ) -> list[Task]:
-        """Tasks that pass all the given filters, in posting order; the first `limit` of them."""
+        """Tasks that pass all the given filters, in posting order; the first `limit` of them.
+
+        With `after`, only those posted after that task; none if it is not on the board.
+        """
         if limit is not None and limit < 0:
             raise UsageError(f"limit is {limit}: how many tasks to list cannot be negative")
         return self._store.select(
@@ -98,6 +102,7 @@ class BoardView:
                 task_types=names_of(task_types, what="task_types"),
                 parent_id=parent_id,
                 claimed_by=claimed_by,
+                after=after,
                 limit=limit,
             )
         )

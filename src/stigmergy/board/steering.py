@@ -36,7 +36,7 @@ from stigmergy.board.task import (
     encode_json,
 )
 from stigmergy.board.upkeep import Pruned, before, prune
-from stigmergy.errors import NotFoundError, UsageError
+from stigmergy.errors import NotFoundError, UnsupportedError, UsageError
 
 __all__ = ["Steering"]
 
@@ -70,6 +70,26 @@ class Steering(BoardView):
         """
         with self._store.transaction() as tx:
             return revive(tx, existing(tx, task_id))
+
+    def keep(self, value: JsonObject) -> JsonObject:
+        """Keep a large value in a file; the reference to post or hand in instead. Idempotent.
+
+        What no task refers to after a day is dropped by `prune`.
+
+        Raises:
+            UsageError: it is no JSON object, or too large.
+            UnsupportedError: this board has no folder for files.
+        """
+        if self._blobs is None:
+            raise UnsupportedError(
+                "this board has no folder for files: name it with ?blobs=FOLDER in its URL"
+            )
+        text = encode_json(value, what="the value")
+        if (size := len(text.encode())) > self._limits.file_bytes:
+            raise UsageError(
+                f"the value has {size:,} bytes; the board takes {self._limits.file_bytes:,}"
+            )
+        return self._blobs.put(text)
 
     def record(
         self, kind: str, *, task_id: str = "", agent_id: str = "", data: JsonObject | None = None

@@ -78,11 +78,13 @@ class Query:
     parent_id: str | None = None
     claimed_by: str | None = None
     finished_before: float | None = None
+    after: str | None = None
+    """Only those posted after this task; none if it is not on the board."""
     limit: int | None = None
     """The first so many of those that pass."""
 
     def accepts(self, task: Task) -> bool:
-        """Whether the task passes, `limit` aside."""
+        """Whether the task passes, `after` and `limit` aside."""
         return (
             (self.statuses is None or task.status in self.statuses)
             and (self.task_types is None or task.task_type in self.task_types)

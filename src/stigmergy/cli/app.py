@@ -7,12 +7,16 @@ from typing import Annotated
 import typer
 
 import stigmergy
+from stigmergy.cli.agent import agent
 from stigmergy.cli.board import board
 from stigmergy.cli.cancel import cancel
 from stigmergy.cli.doctor import doctor
 from stigmergy.cli.logs import logs
+from stigmergy.cli.memory import memory
+from stigmergy.cli.replay import replay
 from stigmergy.cli.report import report
 from stigmergy.cli.run import resume, run
+from stigmergy.cli.serve import serve
 from stigmergy.cli.status import status
 from stigmergy.cli.steer import steer
 from stigmergy.cli.wasm import wasm
@@ -28,11 +32,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, resume, watch, status, logs, report, cancel, doctor):
+for command in (run, resume, watch, serve, status, logs, report, replay, cancel, doctor):
     app.command()(command)
 app.add_typer(steer)
 app.add_typer(board)
+app.add_typer(memory)
 app.add_typer(wasm)
+app.add_typer(agent)
 
 
 def _version(wanted: bool) -> None:

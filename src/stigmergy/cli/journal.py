@@ -62,6 +62,12 @@ class Journal:
             return "ended"
         return "running" if held else "crashed"
 
+    def look(self, now: float) -> None:
+        """Let the view know what time it is, and whether somebody runs the run."""
+        self.swarm.crashed = self.state == "crashed"
+        # Nothing has happened to a run since its process was gone.
+        self.swarm.tick((self.last_at or now) if self.swarm.crashed else now)
+
     def take(self, event: Event) -> list[str]:
         """Go on by one event; the lines that it makes."""
         lines = self.swarm.take([event])

@@ -13,11 +13,14 @@ from rich.console import Console
 from rich.text import Text
 
 from stigmergy.board import Event, TaskBoard
+from stigmergy.cli.board.place import open_board as open_any_board
 from stigmergy.cli.console import clean, day_time, short_agent
 from stigmergy.cli.journal import Journal, is_held, open_board, read_journal, state_folder
+from stigmergy.cli.standing import read_board
 from stigmergy.cli.wording import describe
 from stigmergy.coding.rundir import RunDirectory, StateFolder
-from stigmergy.errors import NotFoundError
+from stigmergy.errors import NotFoundError, UsageError
+from stigmergy.monitor import SwarmView
 
 __all__ = ["logs"]
 
@@ -33,6 +36,10 @@ def logs(
     ] = None,
     run: Annotated[
         str | None, typer.Option("--run", help="The run; the latest if not given.")
+    ] = None,
+    board_url: Annotated[
+        str | None,
+        typer.Option("--board", metavar="URL", help="A board of its own, instead of a run."),
     ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on as it happens, until the run ends.")
@@ -51,7 +58,12 @@ def logs(
       stig logs agent-3 --follow
 
       stig logs F07
+
+      stig logs worker-2 --board sqlite:///board.db --follow
     """
+    if board_url is not None:
+        _of_board(board_url, name, run=run, follow=follow, as_json=as_json)
+        return
     state = state_folder(repo)
     directory = state.find(run)
     with open_board(directory) as board:
@@ -65,6 +77,38 @@ def logs(
             printer.tell(event, telling.take(event))
         if follow:
             _follow(state, directory, board, telling, printer)
+
+
+def _of_board(url: str, name: str | None, *, run: str | None, follow: bool, as_json: bool) -> None:
+    """What the journal of any board says; followed, it goes on until it is interrupted."""
+    if run is not None:
+        raise UsageError("give --run or --board, not both")
+    with open_any_board(url) as board:
+        picks = None if name is None else _picker_of_board(name, board)
+        printer = _Printer(Console(highlight=False), picks, as_json=as_json)
+        view = SwarmView()
+        while True:
+            events = board.events(after=view.seq)
+            for event in events:
+                printer.tell(event, view.take([event]))
+            if events:
+                continue
+            if not follow:
+                return
+            board.wait(after=view.seq, timeout_s=_IDLE_S)
+
+
+def _picker_of_board(name: str, board: TaskBoard) -> Picks:
+    if board.get(name) is not None or board.history(name):
+        return lambda event: event.task_id == name
+    agents = read_board(board).agents.rows
+    wanted = {agent for agent in agents if name in (agent, short_agent(agent))}
+    if wanted:
+        return _OfAgents(wanted)
+    known = ", ".join(sorted(short_agent(agent) for agent in agents)[:20])
+    raise NotFoundError(
+        f"the board has no task or agent {name!r}; its agents are {clean(known) or 'none yet'}"
+    )
 
 
 def _follow(

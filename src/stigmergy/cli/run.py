@@ -13,6 +13,7 @@ from rich.console import Console
 from stigmergy.cli.dry_run import show_plan
 from stigmergy.cli.journal import is_held
 from stigmergy.cli.live import make_display
+from stigmergy.cli.serve import beside
 from stigmergy.cli.steer import lift_pause
 from stigmergy.coding import preflight
 from stigmergy.coding import run as coding_run
@@ -28,6 +29,13 @@ __all__ = ["resume", "run"]
 Repo = Annotated[Path, typer.Option("--repo", help="The git repository to work on.")]
 Plain = Annotated[bool, typer.Option("--plain", help="Lines instead of the live table.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
+Serve = Annotated[
+    bool,
+    typer.Option("--serve", help="Serve the run while it works: its address is printed."),
+]
+ServePort = Annotated[
+    int, typer.Option(min=0, max=65535, metavar="PORT", help="For --serve; 0 takes a free one.")
+]
 
 
 def run(
@@ -81,6 +89,14 @@ def run(
     record: Annotated[
         Path | None, typer.Option(help="Append what the model says to this file, for replay.")
     ] = None,
+    memory_namespace: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NS", help="Tell planner and agents what is known there; repeatable."),
+    ] = None,
+    memory: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="The memory's file; the repository's own if not given."),
+    ] = None,
     confine: Annotated[
         Literal["auto", "bubblewrap", "none"] | None,
         typer.Option(help="How sandboxes are confined; `auto` takes what works here."),
@@ -102,6 +118,8 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, show the plan, start nothing.")
     ] = False,
+    serve: Serve = False,
+    serve_port: ServePort = 0,
     plain: Plain = False,
     as_json: AsJson = False,
 ) -> None:
@@ -134,6 +152,8 @@ def run(
         task_timeout_s=task_timeout,
         max_steps=max_steps,
         record=None if record is None else record.absolute(),
+        memory_namespace=memory_namespace,
+        memory=None if memory is None else memory.absolute(),
         sandbox_confine=confine,
         sandbox_network=network or None,
         allow_empty=allow_empty,
@@ -150,7 +170,9 @@ def run(
         typer.echo(note, err=True)
     stop = Stop()
     with stop_on_signals(stop), make_display(as_json=as_json, plain=plain) as display:
-        outcome = coding_run.start(prepared, stop=stop, watch=display.update)
+        outcome = coding_run.start(
+            prepared, stop=stop, watch=display.update, beside=beside(serve_port) if serve else None
+        )
     raise typer.Exit(outcome.exit_code)
 
 
@@ -160,6 +182,8 @@ def resume(
         str | None, typer.Argument(help="The run, or the beginning or end of its id.")
     ] = None,
     repo: Repo = Path(),
+    serve: Serve = False,
+    serve_port: ServePort = 0,
     plain: Plain = False,
     as_json: AsJson = False,
 ) -> None:
@@ -181,7 +205,13 @@ def resume(
         return
     stop = Stop()
     with stop_on_signals(stop), make_display(as_json=as_json, plain=plain) as display:
-        outcome = coding_run.resume(state, directory, stop=stop, watch=display.update)
+        outcome = coding_run.resume(
+            state,
+            directory,
+            stop=stop,
+            watch=display.update,
+            beside=beside(serve_port) if serve else None,
+        )
     raise typer.Exit(outcome.exit_code)
 
 

@@ -17,6 +17,7 @@ from rich.text import Text
 from stigmergy.board import Task, TaskType
 from stigmergy.board.approvals import waits_for_person
 from stigmergy.cli import figures
+from stigmergy.cli.board.place import open_board as open_any_board
 from stigmergy.cli.console import (
     clean,
     clock_time,
@@ -27,10 +28,12 @@ from stigmergy.cli.console import (
     short_agent,
 )
 from stigmergy.cli.journal import Journal, open_board, read_journal, state_folder, state_line
+from stigmergy.cli.standing import alerts_table, board_document, board_page, read_board
 from stigmergy.coding.rundir import RunDirectory, StateFolder
 from stigmergy.coding.tasks import item_key
-from stigmergy.errors import NotFoundError
+from stigmergy.errors import NotFoundError, UsageError
 from stigmergy.monitor import ItemView
+from stigmergy.monitor.documents import of_agent
 
 __all__ = ["status", "waits_for"]
 
@@ -55,13 +58,17 @@ def status(
     all_runs: Annotated[
         bool, typer.Option("--all", help="A line for each run of the repository.")
     ] = False,
+    board_url: Annotated[
+        str | None,
+        typer.Option("--board", metavar="URL", help="A board of its own, instead of a run."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
     repo: Annotated[Path, typer.Option("--repo", help="The repository.")] = Path(),
 ) -> None:
     """Show where a run stands: who is at work, what has landed, what each item waits for.
 
     Works from another terminal while the run goes on, and for runs that ended
-    or crashed.
+    or crashed. With --board, for any task board.
 
     [bold]Examples[/bold]
 
@@ -70,7 +77,12 @@ def status(
       stig status 3fa2 --json
 
       stig status --all
+
+      stig status --board sqlite:///board.db
     """
+    if board_url is not None:
+        _show_board(run, board_url, all_runs=all_runs, as_json=as_json)
+        return
     state = state_folder(repo)
     console = Console()
     if all_runs:
@@ -81,9 +93,20 @@ def status(
         journal = read_journal(state, directory, board)
         waits = waits_for(journal, board.list_all(), now=time.time())
     if as_json:
-        print(json.dumps(_document(journal, waits), indent=2))
+        print(json.dumps(_document(journal, waits, now=time.time()), indent=2))
     else:
         console.print(_page(journal, waits, now=time.time()))
+
+
+def _show_board(run: str | None, url: str, *, all_runs: bool, as_json: bool) -> None:
+    if run is not None or all_runs:
+        raise UsageError("give a run or --board, not both")
+    with open_any_board(url) as board:
+        view, named, now = read_board(board), board.url, time.time()
+    if as_json:
+        print(json.dumps(board_document(view, url=named, now=now), indent=2))
+    else:
+        Console().print(board_page(view, url=named, now=now))
 
 
 def waits_for(journal: Journal, tasks: Iterable[Task], *, now: float) -> dict[str, str]:
@@ -137,8 +160,11 @@ def _page(journal: Journal, waits: Mapping[str, str], *, now: float) -> Renderab
         Text(f"onto {figures.target(view)}, sandbox: {figures.protection(view)}"),
         Text(f"{figures.counts(view)} after {after}; gate: {figures.gate(view)}"),
         Text(),
-        _items(journal, waits, now=now),
     ]
+    journal.look(now)
+    if alerts := alerts_table(journal.swarm):
+        parts += [alerts, Text()]
+    parts.append(_items(journal, waits, now=now))
     if figures.agents_at_work(view):
         parts += [Text(), _agents(journal, now=now)]
     if journal.lines:
@@ -196,8 +222,9 @@ def _last_lines(journal: Journal) -> list[Text]:
     ]
 
 
-def _document(journal: Journal, waits: Mapping[str, str]) -> dict[str, object]:
+def _document(journal: Journal, waits: Mapping[str, str], *, now: float) -> dict[str, object]:
     view = journal.view
+    journal.look(now)
     return {
         "run_id": journal.directory.run_id,
         "state": journal.state,
@@ -212,7 +239,10 @@ def _document(journal: Journal, waits: Mapping[str, str]) -> dict[str, object]:
             asdict(item) | {"waits_for": waits.get(item.key) or None}
             for item in view.items.values()
         ],
-        "agents": [asdict(agent) for agent in view.agents.values()],
+        "agents": [of_agent(agent) for agent in view.agents.values()],
+        "alerts": [alert.document() for alert in journal.swarm.alerts.values()],
+        "metrics": journal.swarm.metrics(now),
+        "critical_path": list(journal.swarm.critical_path),
         "gating": list(view.gating),
         "target_green": view.target_green,
         "paused": sorted(view.paused),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, cast
 
 from stigmergy.board import Event
 from stigmergy.cli.console import amount, clean, clean_lines, duration
@@ -80,6 +80,19 @@ def _released(event: Event) -> list[str]:
     return lines
 
 
+def _reported(event: Event) -> list[str]:
+    said = [f"{clean(str(name))} {clean(str(value))}" for name, value in event.data.items()]
+    return [f"reports {', '.join(said)}"] if said else []
+
+
+def _stuck_ended(event: Event) -> list[str]:
+    return _with("ended by the monitor", _many(event, "reason"))
+
+
+def _prioritized(event: Event) -> list[str]:
+    return [f"has priority {_text(event, 'priority')} now"]
+
+
 def _cancelled(event: Event) -> list[str]:
     return _with("cancelled", _many(event, "error"))
 
@@ -97,6 +110,16 @@ def _model_call(event: Event) -> list[str]:
 def _count(event: Event, name: str) -> str:
     value = event.data.get(name)
     return amount(value) if isinstance(value, int | float) else "unknown"
+
+
+def _memory_read(event: Event) -> list[str]:
+    keys = event.data.get("keys")
+    count = len(cast("list[object]", keys)) if isinstance(keys, list) else "unknown"
+    return [f"was told what the memory has in {_text(event, 'namespace')}, entries: {count}"]
+
+
+def _memory_written(event: Event) -> list[str]:
+    return [f"left a {_text(event, 'kind')} at {_text(event, 'namespace')}/{_text(event, 'key')}"]
 
 
 def _landing(event: Event) -> list[str]:
@@ -154,7 +177,12 @@ _EVENTS: Final[Mapping[str, Words]] = {
     "released": _released,
     "cancelled": _cancelled,
     "retried": lambda _: ["begun anew"],
+    "reported": _reported,
+    "stuck_ended": _stuck_ended,
+    "prioritized": _prioritized,
     "landing": _landing,
+    "memory_read": _memory_read,
+    "memory_written": _memory_written,
     "model_call": _model_call,
     "progress": _progress,
 }

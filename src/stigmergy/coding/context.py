@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stigmergy.board import Event, TaskBoard
 from stigmergy.board.rules import ALL
 from stigmergy.coding.git.repository import Repository
+from stigmergy.coding.interrupts import Interrupts
+from stigmergy.coding.memory_in_run import RunMemory
 from stigmergy.coding.rundir import RunDirectory
 from stigmergy.coding.spec import RunSpec
 from stigmergy.errors import UsageError
@@ -72,6 +74,9 @@ class RunContext:
     stop: Stop
     """Set to end the run; everything that waits heeds it."""
     pulse: Pulse
+    memory: RunMemory | None = None
+    """None where the run was given no namespace."""
+    interrupts: Interrupts = field(default_factory=Interrupts)
 
     @property
     def run_id(self) -> str:

@@ -34,6 +34,7 @@ from stigmergy.coding.merge.verdict import (
     Verdict,
     WorkingTreeBehind,
 )
+from stigmergy.coding.reflecting import Outcome, reflect
 from stigmergy.coding.tasks import Rework, fix_task, is_sweep, item_key, rounds, work_to_land
 from stigmergy.coding.work.handoff import Handoff
 from stigmergy.errors import LostLeaseError
@@ -241,12 +242,12 @@ class LandingAgent:
                     },
                 )
             case AlreadyLanded():
-                self._complete(land, {"already": True})
+                self._complete(land, work, {"already": True})
             case Rejected(kind="no-commit") if self._has_landed_a_part(land):
                 # The rest of a partial landing turned out to be nothing.
-                self._complete(land, {"already": True})
+                self._complete(land, work, {"already": True})
             case Rejected(kind="no-commit") if self._nothing_to_do(work):
-                self._complete(land, {"unchanged": True})
+                self._complete(land, work, {"unchanged": True})
             case Rejected():
                 self._reject(land, work, verdict)
             case Deferred():
@@ -264,11 +265,12 @@ class LandingAgent:
             detail = f"the agent did a part and left the rest: {rest}"
             self._send_back(land, work, Rework(kind="partial", detail=detail), note=landed)
         else:
-            self._complete(land, landed)
+            self._complete(land, work, landed)
 
-    def _complete(self, land: Task, landed: JsonObject) -> None:
+    def _complete(self, land: Task, work: Task, landed: JsonObject) -> None:
         note: JsonObject = {"key": item_key(land), **landed}
-        self._report(land, lambda: self._run.board.complete(land, note, note=note))
+        if self._report(land, lambda: self._run.board.complete(land, note, note=note)):
+            self._learn(work, "landed" if "commit" in landed else "unchanged")
 
     def _reject(self, land: Task, work: Task, verdict: Rejected) -> None:
         if verdict.kind == "gate-red":
@@ -311,7 +313,8 @@ class LandingAgent:
         }
         if rounds(land) >= settings.max_fixes or not self._run.spec.can_mend(rework.kind):
             error = f"given up after {rounds(land)} rounds of mending: {rework.detail}"
-            self._fail(land, error, note=told)
+            if self._fail(land, error, note=told):
+                self._learn(work, "given-up", detail=f"{rework.kind}: {error}")
             return
         fix = fix_task(land, work, rework, max_attempts=settings.max_attempts)
         if rework.base is not None:
@@ -319,12 +322,23 @@ class LandingAgent:
             # Keeps the commit from garbage collection until the fix has been made from it.
             self._run.repository.git("update-ref", ref, rework.base)
         told["fix"] = fix.task_id
-        self._report(
+        returned = self._report(
             land,
             lambda: self._run.board.release(
                 land, wait_for=[fix.task_id], post=[fix], reason=rework.kind, note=told
             ),
         )
+        if returned:
+            self._learn(work, "came-back", detail=f"{rework.kind}: {rework.detail}")
+
+    def _learn(self, work: Task, outcome: Outcome, *, detail: str = "") -> None:
+        """Remember what became of an agent's work: a further version of what it left itself."""
+        if self._run.memory is not None:
+            self._run.memory.learn(
+                reflect(work, outcome, handoff=_handoff(work), detail=detail),
+                task_id=work.task_id,
+                agent_id=self._agent_id,
+            )
 
     def _defer(self, land: Task, verdict: Deferred) -> None:
         if verdict.why == "working-tree":
@@ -332,8 +346,8 @@ class LandingAgent:
         delay_s = 0.0 if verdict.why == "stopped" else _RETRY_S
         self._release(land, verdict.detail, delay_s=delay_s)
 
-    def _fail(self, land: Task, error: str, *, note: JsonObject | None = None) -> None:
-        self._report(land, lambda: self._run.board.fail(land, error, retry=False, note=note))
+    def _fail(self, land: Task, error: str, *, note: JsonObject | None = None) -> bool:
+        return self._report(land, lambda: self._run.board.fail(land, error, retry=False, note=note))
 
     def _release(
         self, land: Task, reason: str, *, delay_s: float = 0.0, wait_for: tuple[str, ...] = ()
@@ -345,7 +359,8 @@ class LandingAgent:
             ),
         )
 
-    def _report(self, land: Task, say: Callable[[], object]) -> None:
+    def _report(self, land: Task, say: Callable[[], object]) -> bool:
+        """Tell the board; whether the task was still ours."""
         self._tasks.pop(land.task_id, None)
         try:
             say()
@@ -353,6 +368,8 @@ class LandingAgent:
             # Cancelled meanwhile, or we were asleep for longer than a lease. If it did land, the
             # next holder learns that from the intent.
             self._run.note(str(lost))
+            return False
+        return True
 
     def _diff(self, work: Task) -> str:
         result = work.result or {}

@@ -62,6 +62,7 @@ def open_models(
         record=settings.record,
         record_label=f"run {context.run_id}",
     )
+    config = config.model_copy(update={"conversations": context.directory.conversations})
     models: RunModels | None = None
 
     def on_call(call: ModelCall) -> None:

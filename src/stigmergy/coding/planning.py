@@ -96,7 +96,14 @@ class Planning:
                 max_sprints=spec.settings.max_sprints, max_items=spec.settings.max_items
             ),
             state=self._kept_state(),
+            recall=self._recall,
         )
+
+    def _recall(self) -> str:
+        if self._run.memory is None:
+            return ""
+        agent_id = self._run.agent_id("planner")
+        return self._run.memory.notes(self._run.spec.source_text, agent_id=agent_id)
 
     def _kept_state(self) -> PlannerState | None:
         kept = [event.data["state"] for event in self._run.journal() if "state" in event.data]

@@ -17,10 +17,13 @@ from stigmergy.coding.merge.find_gate import find_gate
 from stigmergy.coding.plan.each import items_for_each
 from stigmergy.coding.plan.features import read_features
 from stigmergy.coding.plan.workitem import WorkItem
+from stigmergy.coding.rundir import StateFolder, state_home
 from stigmergy.coding.spec import RunSpec
 from stigmergy.coding.work.handoff import AgentSpec, CommandAgent, OwnAgent
 from stigmergy.config import Settings
 from stigmergy.errors import UsageError
+from stigmergy.memory import Memory
+from stigmergy.memory.entry import check_namespace
 from stigmergy.models import ReplayModel, gateway_config, load_recording, parse_model
 from stigmergy.models.providers import open_provider
 from stigmergy.models.reach import check_reachable
@@ -72,6 +75,7 @@ def prepare(
         )
     agent_of(settings)
     check_model(settings, environ)
+    settings = _with_memory(settings, state_home(repository))
     items, notes = _items(repository, start, source)
     gate, why = _gate(repository, start, settings.gate)
     notes = [*notes, *_dirty_notes(repository)]
@@ -131,6 +135,22 @@ def _allow_empty(source: Source, settings: Settings) -> bool:
     if settings.allow_empty is not None:
         return settings.allow_empty
     return source.kind == "each" and settings.agent_command is not None
+
+
+def _with_memory(settings: Settings, home: Path) -> Settings:
+    """The settings with the memory's whole path, which another process may go on with.
+
+    Raises:
+        UsageError: a namespace can be none, or what is there is no memory.
+    """
+    if not settings.memory_namespace:
+        return settings
+    for name in settings.memory_namespace:
+        check_namespace(name)
+    path = settings.memory.absolute() if settings.memory else StateFolder(home).memory()
+    if path.exists():
+        Memory(path, create=False).close()
+    return settings.model_copy(update={"memory": path})
 
 
 def _target(repository: Repository, wanted: str | None) -> str:

@@ -12,7 +12,8 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,7 @@ from stigmergy.coding.crew import MOST_AGENTS, Crew
 from stigmergy.coding.git.repository import Repository
 from stigmergy.coding.keeper import Keeper
 from stigmergy.coding.landing import LandingAgent
+from stigmergy.coding.memory_in_run import open_run_memory
 from stigmergy.coding.merge.gate import Gate, Red
 from stigmergy.coding.merge.lander import Lander
 from stigmergy.coding.merge.publish import WorkingTree
@@ -38,15 +40,20 @@ from stigmergy.coding.work.runner import TaskRunner
 from stigmergy.coding.worker import Worker
 from stigmergy.config import Settings
 from stigmergy.errors import TransientError, UsageError
-from stigmergy.monitor import RunView, SwarmView
+from stigmergy.monitor import RunView, SwarmView, Thresholds
+from stigmergy.monitor.actions import decide
 from stigmergy.swarm import Heartbeat, Nursery, Stop
 
-__all__ = ["Watch", "resume", "start"]
+__all__ = ["Beside", "Watch", "resume", "start"]
 
 Watch = Callable[[RunView, Sequence[str]], None]
 """Told, in the calling thread, of the run as it stands and the new lines about it."""
 
+Beside = Callable[[TaskBoard, RunDirectory, RunSpec], AbstractContextManager[None]]
+"""Open while the run works, with its board: a server of it."""
+
 _LOOK_S: Final = 0.25
+_TICK_S: Final = 1.0
 _WAKING: Final = frozenset(
     {
         *("posted", "completed", "failed", "released", "expired", "cancelled", "retried"),
@@ -56,7 +63,7 @@ _WAKING: Final = frozenset(
 """Events after which somebody may have something to do."""
 
 
-def start(prepared: Prepared, *, stop: Stop, watch: Watch) -> Outcome:
+def start(prepared: Prepared, *, stop: Stop, watch: Watch, beside: Beside | None = None) -> Outcome:
     """Run from the beginning to the end, or until `stop` is set.
 
     Raises:
@@ -71,7 +78,10 @@ def start(prepared: Prepared, *, stop: Stop, watch: Watch) -> Outcome:
             directory = state.create(run_id, spec)
             begun = False
             try:
-                with _opened(spec, directory, repository, stop) as run:
+                with (
+                    _opened(spec, directory, repository, stop) as run,
+                    _beside(run.context, beside),
+                ):
                     run.prove_start()
                     run.begin()
                     begun = True
@@ -82,7 +92,14 @@ def start(prepared: Prepared, *, stop: Stop, watch: Watch) -> Outcome:
                 raise
 
 
-def resume(state: StateFolder, directory: RunDirectory, *, stop: Stop, watch: Watch) -> Outcome:
+def resume(
+    state: StateFolder,
+    directory: RunDirectory,
+    *,
+    stop: Stop,
+    watch: Watch,
+    beside: Beside | None = None,
+) -> Outcome:
     """Go on with a run that was stopped or killed.
 
     Raises:
@@ -98,6 +115,7 @@ def resume(state: StateFolder, directory: RunDirectory, *, stop: Stop, watch: Wa
         Repository(spec.repository) as repository,
         state.locked(directory.run_id),
         _opened(spec, directory, repository, stop) as run,
+        _beside(run.context, beside),
     ):
         run.take_over()
         run.prove_start()
@@ -113,6 +131,14 @@ def _opened(
     with ExitStack() as stack:
         stack.enter_context(_full_disk_told(directory))
         board = stack.enter_context(TaskBoard(directory.board_url, lease_s=spec.settings.lease_s))
+        memory = stack.enter_context(
+            open_run_memory(
+                _memory_file(spec, repository),
+                spec.settings.memory_namespace,
+                board=board,
+                run_id=directory.run_id,
+            )
+        )
         context = RunContext(
             spec=spec,
             directory=directory,
@@ -122,6 +148,7 @@ def _opened(
             heart=stack.enter_context(Heartbeat(board)),
             stop=stop,
             pulse=Pulse(),
+            memory=memory,
         )
         for event in context.journal():
             if event.kind == "target":  # it went on on a branch of its own
@@ -138,6 +165,12 @@ def _opened(
             )
         )
         yield _Run(context, factory, models)
+
+
+def _beside(context: RunContext, beside: Beside | None) -> AbstractContextManager[None]:
+    if beside is None:
+        return nullcontext()
+    return beside(context.board, context.directory, context.spec)
 
 
 @contextmanager
@@ -167,7 +200,9 @@ class _Run:
         self._keeper = Keeper(
             self.context, make_lander=self._make_lander, planned=self._planning.is_done
         )
-        self._view = SwarmView()
+        settings = context.spec.settings
+        self._view = SwarmView(Thresholds(silent_s=settings.stuck_after_s))
+        self._ticked_at = 0.0
 
     # Before work ----------------------------------------------------------------------------
 
@@ -206,6 +241,10 @@ class _Run:
             "model": spec.settings.model,
             "agent_command": spec.settings.agent_command,
             "strategy": spec.settings.strategy,
+            "memory_namespaces": list(spec.settings.memory_namespace),
+            "task_timeout_s": spec.settings.task_timeout_s,
+            "budget_usd": _amount(spec.settings.budget_usd),
+            "budget_tokens": spec.settings.budget_tokens,
             "sandbox": {
                 "kind": protection.kind,
                 "view": protection.view,
@@ -282,7 +321,28 @@ class _Run:
             self.context.pulse.tick()
         if any(event.kind == "cancelled" for event in events):
             self.context.heart.check()
+        self._act_on_stuck()
         watch(self._view.run, lines)
+
+    def _act_on_stuck(self) -> None:
+        """End attempts that go nowhere, if the settings say so; the journal has the reason."""
+        action = self.context.spec.settings.stuck_action
+        now = time.time()
+        if action == "none" or 0 <= now - self._ticked_at < _TICK_S:
+            return
+        self._ticked_at = now
+        self._view.tick(now)
+        for end in decide(self._view.alerts.values(), action):
+            ended = self.context.interrupts.end(
+                end.task_id, agent_id=end.agent_id, reason=end.reason
+            )
+            if ended:
+                self.context.board.record(
+                    "stuck_ended",
+                    task_id=end.task_id,
+                    agent_id=end.agent_id,
+                    data={"alert": end.alert, "reason": end.reason},
+                )
 
     def _catch_up(self, watch: Watch) -> None:
         while events := self.context.board.events(after=self._view.seq):
@@ -312,6 +372,17 @@ class _Run:
         if finished:
             self.context.directory.write_report(outcome.report(self._view.run, self.context.spec))
         return outcome
+
+
+def _memory_file(spec: RunSpec, repository: Repository) -> Path | None:
+    """Where what is learned lies; None where the run was given no namespace of it."""
+    if not spec.settings.memory_namespace:
+        return None
+    return spec.settings.memory or StateFolder(state_home(repository)).memory()
+
+
+def _amount(value: Decimal | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def _limits(settings: Settings) -> Limits:

@@ -73,6 +73,11 @@ class RunDirectory:
         return self.path / "ledger.db"
 
     @property
+    def conversations(self) -> Path:
+        """What agents and their models said to each other, a file for each task."""
+        return self.path / "conversations"
+
+    @property
     def report(self) -> Path:
         """The report of a finished run."""
         return self.path / "report.json"
@@ -127,6 +132,15 @@ class StateFolder:
                 ignore.write_text("*\n")
         except OSError as error:
             raise UsageError(f"cannot write to {self.path}: {error.strerror}") from None
+
+    def memory(self) -> Path:
+        """The file of what was learned in this repository, whether it is there or not.
+
+        Raises:
+            UsageError: the folder came with the repository.
+        """
+        self._require_own()
+        return self.path / "memory.db"
 
     def _require_own(self) -> None:
         """Refuse a state folder, or a link in its place, that came with the repository.

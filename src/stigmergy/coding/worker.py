@@ -15,6 +15,8 @@ from typing import Final, Protocol
 
 from stigmergy.board import JsonObject, Task
 from stigmergy.coding.context import RunContext
+from stigmergy.coding.interrupts import Running
+from stigmergy.coding.reflecting import Outcome, reflect
 from stigmergy.coding.sandbox.sandbox import Limits, SandboxFactory
 from stigmergy.coding.tasks import WORK_TYPES
 from stigmergy.coding.work.handoff import AgentSpec, Assignment, Handoff
@@ -85,26 +87,28 @@ class Worker:
             with (
                 self.run.stop.child() as stop,
                 self.run.heart.holding(task, lease_s=self.run.spec.settings.lease_s, lost=stop),
+                self.run.interrupts.attempt(task, stop) as running,
             ):
                 self.run.board.start(task)
-                self._attempt(task, stop)
+                self._attempt(task, running)
         except LostLeaseError:
             pass  # cancelled or taken over: what was done is void, and the journal says by whom
 
-    def _attempt(self, task: Task, stop: threading.Event) -> None:
+    def _attempt(self, task: Task, running: Running) -> None:
         board = self.run.board
         try:
             task = replace(task, payload=board.load(task.payload))
             base = str(task.payload.get("base") or self.run.target.tip())
-            work = self._run_agent(task, base, stop)
+            work = self._run_agent(task, base, running.stop)
         except AttemptFailedError as failure:
             if self.run.stop.is_set():
                 board.release(task, reason="the run was stopped")
             else:
-                board.fail(task, self._secrets.text(str(failure)), retry=True)
+                error = str(failure) if running.reason is None else f"stuck: {running.reason}"
+                self._fail(task, self._secrets.text(error), retry=True)
         except StigmergyError as error:
             # Of the sandbox or the board itself: a full disk, a git that does not answer.
-            board.fail(task, f"{type(error).__name__}: {error}", retry=True)
+            self._fail(task, f"{type(error).__name__}: {error}", retry=True)
         else:
             self._report(task, base, work)
 
@@ -122,13 +126,32 @@ class Worker:
                 "commits": handoff.commits,
             }
             self.run.board.complete(task, result, note=note)
+            outcome: Outcome = "completed" if handoff.status == "complete" else "partial"
+            self._learn(task, outcome, handoff=handoff)
         elif self.run.stop.is_set():
             self.run.board.release(task, reason="the run was stopped")
         else:
             why = handoff.error or handoff.summary or "no reason given"
             error = f"the agent says {handoff.status}: {why}"
             # Blocked means that the same again will not help.
-            self.run.board.fail(task, error, retry=handoff.status == "failed")
+            self._fail(task, error, retry=handoff.status == "failed", handoff=handoff)
+
+    def _fail(self, task: Task, error: str, *, retry: bool, handoff: Handoff | None = None) -> None:
+        """Say that the attempt failed, and remember it if it was the last."""
+        after = self.run.board.fail(task, error, retry=retry)
+        if after.status.is_final:
+            self._learn(task, "failed", handoff=handoff, detail=error)
+
+    def _learn(
+        self, task: Task, outcome: Outcome, *, handoff: Handoff | None, detail: str = ""
+    ) -> None:
+        if self.run.memory is not None:
+            self.run.memory.learn(
+                reflect(task, outcome, handoff=handoff, detail=detail),
+                task_id=task.task_id,
+                agent_id=self.run.agent_id(self.name),
+                only_first=outcome != "failed",
+            )
 
     def _run_agent(self, task: Task, base: str, stop: threading.Event) -> WorkResult:
         self._told = 0
@@ -162,6 +185,8 @@ class Worker:
             for name in ("reason", "detail", "gate_output", "previous")
             if payload.get(name)
         }
+        if notes := self._notes(task):
+            context["memory"] = notes
         settings = self.run.spec.settings
         return Assignment(
             task_id=task.task_id,
@@ -177,6 +202,12 @@ class Worker:
             commit_name=settings.commit_name,
             commit_email=settings.commit_email,
         )
+
+    def _notes(self, task: Task) -> str:
+        if self.run.memory is None:
+            return ""
+        agent_id = self.run.agent_id(self.name)
+        return self.run.memory.notes(task.description, task_id=task.task_id, agent_id=agent_id)
 
     def _progress(self, task: Task, line: JsonObject) -> None:
         self._told += 1

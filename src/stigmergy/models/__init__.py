@@ -10,6 +10,7 @@ from stigmergy.models.config import (
     RetryPolicy,
     TokenPrice,
 )
+from stigmergy.models.conversations import read_conversation
 from stigmergy.models.gateway import Gateway, RunSpend
 from stigmergy.models.ledger import Ledger, default_ledger_path
 from stigmergy.models.providers import (
@@ -54,4 +55,5 @@ __all__ = [
     "load_recording",
     "parse_model",
     "preset",
+    "read_conversation",
 ]

@@ -164,6 +164,8 @@ class GatewayConfig(_Settings):
     record: Path | None = None
     """Append every answer to this file."""
     record_label: str = ""
+    conversations: Path | None = None
+    """Keep what is asked and answered, for people to read, in a file for each task here."""
     default_model: str | None = None
     """Served to requests for `default`."""
     budgets: Budgets = Budgets()

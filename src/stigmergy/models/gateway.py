@@ -20,6 +20,7 @@ from stigmergy.models.app import Desk, gateway_app
 from stigmergy.models.attempt import Connection
 from stigmergy.models.budget import Spend, scopes_of
 from stigmergy.models.config import BudgetLimits, GatewayConfig
+from stigmergy.models.conversations import Conversations, Told
 from stigmergy.models.ledger import Ledger
 from stigmergy.models.metering import Meter
 from stigmergy.models.providers import open_provider
@@ -164,6 +165,17 @@ class Gateway:
         return gateway_app(desk)
 
     def _open_source(self, stack: ExitStack) -> ModelSource:
+        source = self._open_answers(stack)
+        if self._config.conversations is None:
+            return source
+        kept = Conversations(
+            self._config.conversations,
+            redactor=self._redactor,
+            clock=lambda: self._timing.now().timestamp(),
+        )
+        return Told(source, kept)
+
+    def _open_answers(self, stack: ExitStack) -> ModelSource:
         config = self._config
         if config.replay is not None:
             return Replay(load_recording(config.replay))

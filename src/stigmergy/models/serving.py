@@ -1,7 +1,8 @@
-"""An ASGI application on a loopback port and a Unix socket, in a thread of its own."""
+"""An ASGI application on sockets of its own, in a thread that ends with a block."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -9,19 +10,20 @@ import stat
 import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any, Literal
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from stigmergy.errors import StigmergyError, UsageError
 
-__all__ = ["serving"]
+__all__ = ["running", "serving"]
 
 _LONGEST_SOCKET_PATH = 107
 """Bytes; the kernel's field has 108 with the final zero. Source: unix(7)."""
 _START_TIMEOUT_S = 30.0
 _GRACE_S = 1
-"""What calls under way get to end in when the gateway closes; then they are cancelled."""
+"""What calls under way get to end in when a server closes; then they are cancelled."""
 
 
 @contextlib.contextmanager
@@ -43,18 +45,33 @@ def serving(
         if socket_path is not None:
             sockets.append(stack.enter_context(_unix_socket(socket_path)))
         port: int = tcp.getsockname()[1]
-        stack.enter_context(_running(app, sockets))
+        stack.enter_context(running(app, sockets, name="model gateway"))
         yield port
 
 
 @contextlib.contextmanager
-def _running(
-    app: Callable[[Callable[[], None]], ASGIApp], sockets: list[socket.socket]
+def running(
+    app: Callable[[Callable[[], None]], ASGIApp],
+    sockets: list[socket.socket],
+    *,
+    name: str,
+    ending: Callable[[], None] = lambda: None,
+    http: type[asyncio.Protocol] | Literal["h11"] = "h11",
+    **options: Any,
 ) -> Generator[None]:
+    """Serve on sockets that are bound already, until the block ends.
+
+    Args:
+        app: builds the application; it calls what it is handed once it can answer.
+        sockets: they are not closed.
+        name: in errors, and of the thread.
+        ending: called before the server ends: streams are to be ended by then.
+        http: uvicorn's protocol, or one derived from it.
+        options: of `uvicorn.Config`.
+    """
     ready = threading.Event()
     config = uvicorn.Config(
         app(ready.set),
-        http="h11",
         loop="asyncio",
         ws="none",
         lifespan="on",
@@ -62,15 +79,20 @@ def _running(
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_GRACE_S,
+        http=http,
+        **options,
     )
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, args=(sockets,), name="model-gateway", daemon=True)
+    thread = threading.Thread(
+        target=server.run, args=(sockets,), name=name.replace(" ", "-"), daemon=True
+    )
     thread.start()
     try:
         if not ready.wait(_START_TIMEOUT_S):
-            raise StigmergyError(f"the model gateway did not start within {_START_TIMEOUT_S:g} s")
+            raise StigmergyError(f"the {name} did not start within {_START_TIMEOUT_S:g} s")
         yield
     finally:
+        ending()
         server.should_exit = True
         thread.join()
 

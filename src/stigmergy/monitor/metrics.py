@@ -22,68 +22,64 @@ class Metric:
     name: str
     """In documents and on the dashboard."""
     text: str
-    unit: Literal["", "seconds", "tokens", "dollars", "ratio", "per hour"] = ""
-    kind: Literal["gauge", "counter"] = "gauge"
+    kind: Literal["gauge", "counter"]
     """A counter only grows."""
+    series: str
+    """Its name in `/metrics`, with its unit; a counter's ends in `_total` there as well."""
 
 
-def _metric(
-    name: str,
-    text: str,
-    unit: Literal["", "seconds", "tokens", "dollars", "ratio", "per hour"] = "",
-    kind: Literal["gauge", "counter"] = "gauge",
-) -> Metric:
-    return Metric(name=name, text=text, unit=unit, kind=kind)
+def _gauge(name: str, text: str, series: str = "") -> Metric:
+    return Metric(name=name, text=text, kind="gauge", series=series or name)
+
+
+def _counter(name: str, text: str, series: str = "") -> Metric:
+    return Metric(name=name, text=text, kind="counter", series=series or name)
 
 
 METRICS: Final = (
-    _metric("landings", "Commits that came onto the target.", kind="counter"),
-    _metric("landings_per_hour", "Those an hour, since the run started.", "per hour"),
-    _metric("returns", "Work that came back from the merge queue.", kind="counter"),
-    _metric("merge_success_rate", "Of the queue's verdicts, those that landed.", "ratio"),
-    _metric("items", "Work items of the run."),
-    _metric("items_landed", "Items that have landed, or needed no change."),
-    _metric("items_failed", "Items that were given up or cancelled."),
-    _metric("tasks_pending", "Tasks that nobody holds and that are not finished."),
-    _metric("tasks_waiting", "Of those, tasks that wait for other tasks."),
-    _metric("tasks_for_person", "Of those, tasks that wait for a person."),
-    _metric("tasks_claimed", "Tasks that an agent took and has not begun."),
-    _metric("tasks_in_progress", "Tasks that an agent works on."),
-    _metric("tasks_completed", "Tasks that are completed, pruned ones included."),
-    _metric("tasks_failed", "Tasks that failed for good, pruned ones included."),
-    _metric("tasks_cancelled", "Tasks that were cancelled, pruned ones included."),
-    _metric("retries", "Attempts that failed and were followed by another.", kind="counter"),
-    _metric("expired_leases", "Attempts whose agent fell silent.", kind="counter"),
-    _metric("agents_working", "Agents that hold a task."),
-    _metric("agents_waiting", "Of those, agents that wait for a model's answer."),
-    _metric("agents_stuck", "Of those, agents that an alert calls stuck."),
-    _metric("agents_idle", "Agents that hold nothing and are not gone."),
-    _metric("gate_runs", "Runs of the gate that came to a verdict.", kind="counter"),
-    _metric("gate_red", "Of those, red ones.", kind="counter"),
-    _metric("gate_seconds", "Time in the gate.", "seconds", "counter"),
-    _metric("gate_p50_s", "The median of the gate's latest thousand runs.", "seconds"),
-    _metric("gate_max_s", "The longest of them.", "seconds"),
-    _metric("target_green", "1: the gate was green on the target; 0: red."),
-    _metric("calls", "Calls of models.", kind="counter"),
-    _metric("calls_replayed", "Of those, calls that a recording answered.", kind="counter"),
-    _metric("calls_without_usage", "Calls whose tokens are unknown.", kind="counter"),
-    _metric("calls_without_price", "Calls whose cost is unknown.", kind="counter"),
-    _metric("tokens_prompt", "Tokens that models read, as far as known.", "tokens", "counter"),
-    _metric("tokens_completion", "Tokens that they wrote, as far as known.", "tokens", "counter"),
-    _metric("tokens_in_flight", "Tokens used by attempts that go on.", "tokens"),
-    _metric("cost_usd", "What calls cost, as far as known.", "dollars", "counter"),
-    _metric("budget_usd_used", "Of the run's budget in dollars, the part spent.", "ratio"),
-    _metric("budget_tokens_used", "Of the run's budget in tokens, the part spent.", "ratio"),
-    _metric("tool_calls_active", "Tool calls of agents that go on."),
-    _metric(
-        "suspicious_results",
-        "Completed coding tasks with neither a token nor a tool call.",
-        kind="counter",
-    ),
-    _metric("empty_results", "Completed coding tasks without a commit.", kind="counter"),
-    _metric("memory_reads", "Entries of the memory that were read.", kind="counter"),
-    _metric("memory_writes", "Entries of the memory that were written.", kind="counter"),
-    _metric("alerts", "Alerts that stand."),
+    _counter("landings", "Commits that came onto the target."),
+    _gauge("landings_per_hour", "Landings an hour, since the run started."),
+    _counter("returns", "Work that came back from the merge queue."),
+    _gauge("merge_success_rate", "Landings among the queue's verdicts.", "merge_success_ratio"),
+    _gauge("items", "Work items of the run."),
+    _gauge("items_landed", "Items that have landed, or needed no change."),
+    _gauge("items_failed", "Items that were given up or cancelled."),
+    _gauge("tasks_pending", "Tasks that nobody holds and that are not finished.", "tasks{status}"),
+    _gauge("tasks_waiting", "Pending tasks that wait for other tasks."),
+    _gauge("tasks_for_person", "Pending tasks that wait for a person."),
+    _gauge("tasks_claimed", "Tasks that an agent took and has not begun.", "tasks{status}"),
+    _gauge("tasks_in_progress", "Tasks that an agent works on.", "tasks{status}"),
+    _gauge("tasks_completed", "Tasks that are completed, pruned or not.", "tasks{status}"),
+    _gauge("tasks_failed", "Tasks that failed for good, pruned or not.", "tasks{status}"),
+    _gauge("tasks_cancelled", "Tasks that were cancelled, pruned or not.", "tasks{status}"),
+    _counter("retries", "Attempts that failed and were followed by another."),
+    _counter("expired_leases", "Attempts whose agent fell silent until its lease ran out."),
+    _gauge("agents_working", "Agents that hold a task, in whatever state.", "agents{state}"),
+    _gauge("agents_waiting", "Agents that wait for a model's answer.", "agents{state}"),
+    _gauge("agents_stuck", "Agents that an alert calls stuck.", "agents{state}"),
+    _gauge("agents_idle", "Agents that hold nothing and are not gone.", "agents{state}"),
+    _counter("gate_runs", "Runs of the gate that came to a verdict."),
+    _counter("gate_red", "Runs of the gate that came out red."),
+    _counter("gate_seconds", "Time in the gate."),
+    _gauge("gate_p50_s", "Median of the gate's latest thousand runs.", "gate_median_seconds"),
+    _gauge("gate_max_s", "Longest of the gate's latest thousand runs.", "gate_longest_seconds"),
+    _gauge("target_green", "The gate's last word on the target; 1: green, 0: red."),
+    _counter("calls", "Calls of models."),
+    _counter("calls_replayed", "Calls of models that a recording answered."),
+    _counter("calls_without_usage", "Calls of models whose tokens are unknown."),
+    _counter("calls_without_price", "Calls of models whose cost is unknown."),
+    _counter("tokens_prompt", "Tokens that models read, as far as known.", "tokens{direction}"),
+    _counter("tokens_completion", "Tokens that they wrote, as far as known.", "tokens{direction}"),
+    _gauge("tokens_in_flight", "Tokens used by attempts that go on.", "in_flight_tokens"),
+    _counter("cost_usd", "What calls of models cost, as far as known.", "cost_dollars"),
+    _gauge("budget_usd_used", "Spent part of the budget in dollars.", "budget_dollars_used_ratio"),
+    _gauge("budget_tokens_used", "Spent part of the budget in tokens.", "budget_tokens_used_ratio"),
+    _gauge("tool_calls_active", "Tool calls of agents that go on."),
+    _counter("suspicious_results", "Coding tasks completed with neither a token nor a tool call."),
+    _counter("empty_results", "Coding tasks completed without a commit."),
+    _counter("memory_reads", "Entries of the memory that were read."),
+    _counter("memory_writes", "Entries of the memory that were written."),
+    _gauge("alerts", "Alerts that stand.", "alerts{kind}"),
 )
 """Every figure, in the order in which it is shown."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import cast
 
-from stigmergy.board import Event
+from stigmergy.board import Event, JsonObject
 
-__all__ = ["amount", "first_line", "names", "number", "text"]
+__all__ = ["amount", "first_line", "names", "number", "rows", "text"]
 
 
 def text(event: Event, name: str) -> str:
@@ -35,6 +35,13 @@ def names(event: Event, name: str) -> tuple[str, ...]:
     return (
         tuple(str(item) for item in cast("list[object]", value)) if isinstance(value, list) else ()
     )
+
+
+def rows(event: Event, name: str) -> list[JsonObject]:
+    """A list of objects; what is none in it is left out."""
+    value: object = event.data.get(name)
+    found = cast("list[object]", value) if isinstance(value, list) else []
+    return [cast("JsonObject", row) for row in found if isinstance(row, dict)]
 
 
 def first_line(words: str, limit: int = 160) -> str:

@@ -13,7 +13,7 @@ from typing import Final, Literal, cast
 
 from stigmergy.board import Event, JsonObject, TaskType
 from stigmergy.monitor.agents import AgentRow
-from stigmergy.monitor.reading import amount, first_line, names, number, text
+from stigmergy.monitor.reading import amount, first_line, names, number, rows, text
 from stigmergy.monitor.tasks import key_of
 
 __all__ = ["ItemState", "ItemView", "Landing", "Return", "RunView"]
@@ -190,11 +190,12 @@ def _posted(view: RunView, event: Event) -> None:
 
 
 def _items_planned(view: RunView, event: Event) -> None:
-    planned: object = event.data.get("items")
-    for told in cast("list[JsonObject]", planned) if isinstance(planned, list) else []:
+    for told in rows(event, "items"):
         if item := view.items.get(str(told.get("key"))):
             item.description = str(told.get("title", ""))
-            item.depends_on = tuple(str(name) for name in told.get("depends_on", ()))
+            needed: object = told.get("depends_on")
+            if isinstance(needed, list):
+                item.depends_on = tuple(map(str, cast("list[object]", needed)))
             view.changed.add(item.key)
 
 

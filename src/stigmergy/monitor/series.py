@@ -17,7 +17,7 @@ from stigmergy.board import JsonObject
 __all__ = ["MOST_POINTS", "Point", "Series", "Standing"]
 
 MOST_POINTS: Final = 600
-_STEP_S: Final = 10.0
+_STEP_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

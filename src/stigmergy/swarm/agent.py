@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from stigmergy.board import DEFAULT_LEASE_S, JsonObject, Task, TaskBoard, TaskStatus, TaskType
+from stigmergy.board import DEFAULT_LEASE_S, JsonObject, Task, TaskStatus, TaskType
 from stigmergy.board.task import new_task_id
 from stigmergy.errors import LostLeaseError, TransientError, UsageError
+from stigmergy.swarm.agentboard import AgentBoard
 from stigmergy.swarm.heartbeat import Heartbeat
 
 __all__ = ["Handler", "SwarmAgent"]
@@ -28,7 +29,7 @@ class SwarmAgent:
     Args:
         agent_id: its name on the board; a random one if not given. Agents that share a name
             are told apart by their leases.
-        task_board: the board.
+        task_board: the board; a `RemoteBoard` is as good.
         capabilities: what it can do: it takes a task only if all that the task `requires` is
             here. A `TaskType` among them limits it to the task types named.
         handlers: what to do for a task type. With handlers and no `TaskType` among the
@@ -39,7 +40,7 @@ class SwarmAgent:
     def __init__(
         self,
         agent_id: str | None = None,
-        task_board: TaskBoard | None = None,
+        task_board: AgentBoard | None = None,
         *,
         capabilities: Iterable[str] = (),
         handlers: Mapping[str, Handler] | None = None,
@@ -123,7 +124,7 @@ class SwarmAgent:
         task: Task | None = None
         while not stop.is_set():
             try:
-                task = task or self.claim_next_task() or self._wait_for_one(idle_s)
+                task = task or self._wait_for_one(idle_s)
                 if task is None and until_idle and not self._may_come():
                     break
             except TransientError:
@@ -192,12 +193,14 @@ class SwarmAgent:
         )
 
     def _wait_for_one(self, idle_s: float) -> Task | None:
-        """Sleep until something happens on the board; the task that came before, if one did."""
-        last = self._board.last_seq()
-        if (task := self.claim_next_task()) is not None:
-            return task
-        self._board.wait(after=last, timeout_s=idle_s)
-        return None
+        """A task, or else None once something happened on the board or the time ran out."""
+        return self._board.claim_within(
+            self.agent_id,
+            wait_s=idle_s,
+            capabilities=self._capabilities,
+            task_types=self._types or self._handlers or None,
+            lease_s=self._lease_s,
+        )
 
 
 class _Patience:

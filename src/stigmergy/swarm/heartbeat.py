@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-from stigmergy.board import Lease, Task, TaskBoard
+from stigmergy.board import Lease, Task
 from stigmergy.errors import LostLeaseError, NotFoundError, TransientError, UsageError
+from stigmergy.swarm.agentboard import AgentBoard
 
 __all__ = ["Heartbeat", "Held"]
 
@@ -31,7 +32,7 @@ class Heartbeat:
     Thread-safe.
     """
 
-    def __init__(self, board: TaskBoard) -> None:
+    def __init__(self, board: AgentBoard) -> None:
         self._board = board
         self._held: set[Held] = set()
         self._wake = threading.Condition()

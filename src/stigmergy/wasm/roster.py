@@ -13,7 +13,7 @@ import numpy.typing as npt
 from stigmergy.errors import NotFoundError, UsageError
 from stigmergy.wasm.engine import Slots
 
-__all__ = ["ActiveAgents", "AgentState", "FreeSlots", "Roster", "SwarmFullError"]
+__all__ = ["ActiveAgents", "AgentState", "FreeSlots", "Roster", "SwarmFullError", "distinct"]
 
 _Scalar = TypeVar("_Scalar", np.int32, np.int64)
 
@@ -95,6 +95,13 @@ class FreeSlots(Sequence[int]):
         if position < len(self._freed):
             return self._freed[-1 - position]
         return self._fresh + position - len(self._freed)
+
+
+def distinct(numbers: npt.NDArray[np.integer]) -> list[int]:
+    """Return which numbers there are, in order: mostly all are the same."""
+    if len(numbers) and (numbers == numbers[0]).all():
+        return [int(numbers[0])]
+    return np.unique(numbers).tolist()
 
 
 class Roster:
@@ -220,6 +227,8 @@ class Roster:
                 self.slot(agent_id)  # raises for the first that is not there
             message = f"agents are named by integers, not by {agent_ids!r:.60}"
             raise NotFoundError(message)
+        if (slots[1:] > slots[:-1]).all():
+            return slots
         firsts = np.unique(slots, return_index=True)[1]
         return slots if len(firsts) == len(slots) else slots[np.sort(firsts)]
 

@@ -8,7 +8,7 @@ from stigmergy.wasm.engine import CohortSettings, Slots
 from stigmergy.wasm.engines import Engines
 from stigmergy.wasm.module.model import PAGE_BYTES
 from stigmergy.wasm.programs import Programs
-from stigmergy.wasm.roster import Roster
+from stigmergy.wasm.roster import Roster, distinct
 from stigmergy.wasm.seats import Entry, Program, Seated
 
 __all__ = ["Seating"]
@@ -50,8 +50,7 @@ class Seating:
     def by_seat(self, slots: Slots) -> list[tuple[Seated | None, Slots]]:
         """Return the positions among `slots` of each cohort's agents; None has those without."""
         cohorts = self._roster.cohorts[slots]
-        numbers: list[int] = np.unique(cohorts).tolist()
-        return [(self._seats.get(one), np.flatnonzero(cohorts == one)) for one in numbers]
+        return [(self._seats.get(one), np.flatnonzero(cohorts == one)) for one in distinct(cohorts)]
 
     def has_unseated(self) -> bool:
         """Whether an agent was spawned that has a call and was not dispatched yet."""
@@ -71,8 +70,7 @@ class Seating:
             raise UsageError(message)
         roster = self._roster
         waiting = slots[roster.cohorts[slots] < 0]
-        numbers: list[int] = np.unique(roster.entries[waiting]).tolist()
-        for number in numbers:
+        for number in distinct(roster.entries[waiting]):
             entry = self._programs.entries[number]
             if not entry.program.needs_engine:
                 continue
@@ -95,8 +93,7 @@ class Seating:
 
     def _begin(self, seat: Seated, entry: Entry, slots: Slots, in_cohort: Slots) -> None:
         roster = self._roster
-        widths: list[int] = np.unique(roster.widths[slots]).tolist()
-        for width in widths:
+        for width in distinct(roster.widths[slots]):
             rows = np.flatnonzero(roster.widths[slots] == width)
             seat.begin(in_cohort[rows], entry, roster.arguments[slots[rows], :width])
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from stigmergy.wasm.engine import Slots, Status
 from stigmergy.wasm.hostcalls import HostCall
 from stigmergy.wasm.result import SwarmResult
-from stigmergy.wasm.roster import Roster
+from stigmergy.wasm.roster import Roster, distinct
 from stigmergy.wasm.seats import Entry, Seated
 from stigmergy.wasm.values import Number, numbers_of
 
@@ -87,8 +87,7 @@ class _Table:
         """Tell what those that finished gave."""
         statuses = self.seat.cohort.statuses(self.in_cohort)
         finished = np.flatnonzero(statuses == Status.FINISHED)
-        numbers: list[int] = np.unique(self.entries[finished]).tolist()
-        for number in numbers:
+        for number in distinct(self.entries[finished]):
             chosen = finished[self.entries[finished] == number]
             values = _values(self.seat, self.in_cohort[chosen], entries[number])
             ids: list[int] = self.ids[chosen].tolist()

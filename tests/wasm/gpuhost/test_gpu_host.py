@@ -52,10 +52,10 @@ def agents(request: pytest.FixtureRequest, host: Host) -> Crew:
 
 
 def test_limits_make_windows(host: Host) -> None:
-    small = host.crew(host.engine(window_bytes=512), size=150)
+    small = host.crew(host.engine(memory_block=1, window_bytes=512), size=150)
     # 512 bytes are four mails of 26 words
     assert [one.stride for one in windows(small)] == [4] * 38
-    assert len(windows(host.crew(host.engine(), size=150))) == 1
+    assert len(windows(host.crew(host.engine(memory_block=1), size=150))) == 1
 
 
 def test_agents_in_any_window_run_and_answer(agents: Crew, spun: Spun) -> None:
@@ -222,6 +222,7 @@ def test_slices_of_any_length_give_the_same(host: Host, monkeypatch: pytest.Monk
     assert len(agents.cohort.slices) > 10
     sliced = agents.results("spin"), agents.counts()
     monkeypatch.setattr(agents.cohort._runner, "_pace", Pace(1 << 30, 1 << 30))
+    monkeypatch.setattr(agents.cohort._runner, "_paces", {})
     agents.begin("spin", [0, 1, 409, 410, 5000])
     agents.run()
     assert len(agents.cohort.slices) == 1

@@ -116,6 +116,9 @@ class TaskIndex:
             tasks = self._in_order(self._leased)
         else:
             tasks = self._tasks.values()
+        if query.after is not None:
+            place = self._places.get(query.after)
+            tasks = () if place is None else (t for t in tasks if self._places[t.task_id] > place)
         return list(islice((task for task in tasks if query.accepts(task)), query.limit))
 
     def counts(self, parent_id: str | None) -> dict[TaskStatus, int]:

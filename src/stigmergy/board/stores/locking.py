@@ -20,10 +20,16 @@ __all__ = ["BoardLock"]
 
 
 class BoardLock:
-    """An exclusive lock on a file, which is made if it is not there. Not reentrant."""
+    """An exclusive lock on a file, which is made if it is not there. Not reentrant.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: the file.
+        what: what it guards, for the errors.
+    """
+
+    def __init__(self, path: Path, *, what: str = "the board") -> None:
         self.path = path
+        self._what = what
 
     @contextmanager
     def held(self, *, timeout_s: float | None = None) -> Generator[int]:
@@ -65,7 +71,7 @@ class BoardLock:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if timeout_s is not None:
-                return _Waiter(fd).result(timeout_s, self.path)
+                return _Waiter(fd).result(timeout_s, self.path, self._what)
             return _wait(fd)
         except BaseException:
             os.close(fd)
@@ -76,7 +82,7 @@ class BoardLock:
         try:
             return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise TransientError(f"the board cannot be locked: {error}; try again") from error
+            raise TransientError(f"{self._what} cannot be locked: {error}; try again") from error
 
     def let_go(self, fd: int) -> None:
         """Let the next one have it, while the file stays open for its content."""
@@ -114,7 +120,7 @@ class _Waiter:
             else:
                 self._granted.set()
 
-    def result(self, timeout_s: float, path: Path) -> int:
+    def result(self, timeout_s: float, path: Path, what: str) -> int:
         """The locked file."""
         try:
             self._granted.wait(timeout_s)
@@ -124,7 +130,7 @@ class _Waiter:
             raise
         if not self._abandon():
             raise TransientError(
-                f"the board is locked by another process for more than {timeout_s:.0f} s "
+                f"{what} is locked by another process for more than {timeout_s:.0f} s "
                 f"({path}); is one stopped or stuck?"
             )
         return self._fd

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 import time
-from collections.abc import Generator
-from contextlib import closing, contextmanager
-from pathlib import Path
-from typing import IO, Annotated, Final
+from contextlib import closing
+from typing import Annotated, Final
 
 import typer
 
@@ -18,11 +14,10 @@ from stigmergy.board.transfer import export_board, import_board, is_export, read
 from stigmergy.cli.board.place import AsJson, BoardUrl, board_url
 from stigmergy.cli.board.reading import source
 from stigmergy.cli.console import plural
-from stigmergy.errors import UsageError
+from stigmergy.cli.exports import destination, talk
 
 __all__ = ["export", "import_"]
 
-_STDOUT: Final = "-"
 _STDIN: Final = "-"
 
 
@@ -43,13 +38,13 @@ def export(
 
       stig board export - | gzip > backup.jsonl.gz
     """
-    with closing(open_store(board_url(board))) as store, _destination(file) as out:
+    with closing(open_store(board_url(board))) as store, destination(file, is_export) as out:
         tasks, events = export_board(store, out.write, now=time.time())
     if as_json:
-        print(json.dumps({"tasks": tasks, "events": events}, indent=2), file=_talk(file))
+        print(json.dumps({"tasks": tasks, "events": events}, indent=2), file=talk(file))
     else:
         said = f"exported {plural(tasks, 'task')} and {plural(events, 'event')}"
-        print(said, file=_talk(file))
+        print(said, file=talk(file))
 
 
 def import_(
@@ -80,42 +75,3 @@ def import_(
         print(json.dumps({"tasks": tasks, "events": events, "board": url}, indent=2))
     else:
         typer.echo(f"imported {plural(tasks, 'task')} and {plural(events, 'event')}")
-
-
-def _talk(file: str) -> IO[str]:
-    """Where to say what was done: not where the export goes."""
-    return sys.stderr if file == _STDOUT else sys.stdout
-
-
-@contextmanager
-def _destination(name: str) -> Generator[IO[bytes]]:
-    """A file that is there when all is written, and else as it was.
-
-    Raises:
-        UsageError: it cannot be written, or holds something else than an export.
-    """
-    if name == _STDOUT:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    path = Path(name)
-    draft = path.with_name(f"{path.name}.{os.getpid()}.new")
-    try:
-        if path.exists() and not _may_be_replaced(path):
-            raise UsageError(f"{name} is there and is no export: it is not overwritten")
-        with draft.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError as error:
-        raise UsageError(f"{name}: cannot be written: {error.strerror or error}") from None
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _may_be_replaced(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return is_export(file.readline(200))

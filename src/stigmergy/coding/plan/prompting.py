@@ -29,6 +29,8 @@ def first_prompt(request: PlanRequest) -> str:
     parts = [f"# Objective\n{request.objective.strip()}", render_view(request.view)]
     if request.open or request.ended:
         parts.append("# Items so far\n" + _items(request, request.ended))
+    if request.memory:
+        parts.append(f"# Notes from the swarm's memory\n{request.memory}")
     parts += [*_scratchpad(request), _sprint(request)]
     return "\n\n".join(parts)
 

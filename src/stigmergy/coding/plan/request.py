@@ -46,6 +46,8 @@ class PlanRequest:
     ended: Mapping[str, ItemOutcome] = field(default_factory=dict[str, ItemOutcome])
     told: frozenset[str] = frozenset()
     """Those of `ended` that the conversation so far has told of."""
+    memory: str = ""
+    """Notes of earlier work, for a new conversation; nobody vouches for them."""
     session: bytes | None = None
     """`PlanOutcome.session` of the sprint before; None begins a new conversation."""
 

@@ -111,6 +111,7 @@ class ObjectiveSource:
         view_at: reads the repository at a commit.
         ceilings: where planning ends in any case.
         state: of an earlier process, to go on from.
+        recall: what the memory has for the objective, when a conversation begins.
     """
 
     def __init__(
@@ -121,12 +122,15 @@ class ObjectiveSource:
         view_at: Callable[[str], RepoView],
         ceilings: Ceilings | None = None,
         state: PlannerState | None = None,
+        recall: Callable[[], str] | None = None,
     ) -> None:
         self._planner = planner
         self._objective = objective
         self._view_at = view_at
         self._ceilings = ceilings or Ceilings()
         self._state = state or PlannerState()
+        self._recall = recall
+        self._notes = ""
         self._session: bytes | None = None  # a new process begins a new conversation
         self._errors = 0
 
@@ -176,6 +180,8 @@ class ObjectiveSource:
         )
 
     def _request(self, progress: Progress, room: int) -> PlanRequest:
+        if self._session is None and self._recall is not None:
+            self._notes = self._recall()
         return PlanRequest(
             objective=self._objective,
             view=self._view_at(progress.tip),
@@ -185,6 +191,7 @@ class ObjectiveSource:
             open=progress.open,
             ended=progress.ended,
             told=self._state.told,
+            memory=self._notes,
             session=self._session,
         )
 

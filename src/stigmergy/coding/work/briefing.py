@@ -23,6 +23,7 @@ _HEADINGS = {
     "gate_output": "The gate's output",
     "previous": "Earlier work on this task",
     "spec": "From the specification",
+    "memory": "Notes from the swarm's memory",
 }
 
 

@@ -82,7 +82,8 @@ class Assignment(_Document):
     """The commit the checkout started from."""
     attempt: int = 1
     context: dict[str, str] = Field(default_factory=dict)
-    """Named texts that help: `reason` (why a fix is needed), `gate_output`, `previous`, `spec`."""
+    """Named texts that help: `reason` (why a fix is needed), `gate_output`, `previous`, `spec`,
+    `memory` (notes of others)."""
     gate: tuple[str, ...] = ()
     """The command that will judge the work, for the agent to run itself; empty if unknown."""
     agent: AgentSpec

@@ -42,6 +42,10 @@ _MEMORY = (
   (func (export "i32.load") (param i32) (result i32) (i32.load (local.get 0)))
   (func (export "i32.load8_u") (param i32) (result i32)
     (i32.load8_u offset=65535 (local.get 0)))
+  (global $kept (mut i64) (i64.const 1))
+  (func (export "i64.load") (param i32)
+    ;; What is loaded is an operand at once: a processor can do the two as one.
+    (global.set $kept (i64.xor (i64.load offset=8 (local.get 0)) (i64.const 10))))
   (func (export "i64.store") (param i32) (i64.store (local.get 0) (i64.const -1)))
   (func (export "i64.store16") (param i32)
     (i64.store16 offset=4294967295 (local.get 0) (i64.const -1)))
@@ -58,6 +62,8 @@ _MEMORY = (
         ("i32.load", (65_532,), None),
         ("i32.load8_u", (1,), TrapKind.MEMORY_OUT_OF_BOUNDS),
         ("i32.load8_u", (0,), None),
+        ("i64.load", (-6 % 2**32,), TrapKind.MEMORY_OUT_OF_BOUNDS),
+        ("i64.load", (65_520,), None),
         ("i64.store", (65_529,), TrapKind.MEMORY_OUT_OF_BOUNDS),
         ("i64.store", (65_528,), None),
         ("i64.store16", (0,), TrapKind.MEMORY_OUT_OF_BOUNDS),

@@ -52,6 +52,11 @@ class LookingRules:
         completed = frozenset({TaskStatus.COMPLETED})
         assert select(finished_before=25.0, statuses=completed, limit=1) == ["early"]
         assert select(finished_before=25.0, parent_id="p") == ["third"]
+        assert select(after="early") == ["failed", "third"]
+        assert select(after="late", limit=2) == ["open", "early"]
+        assert select(after="late", statuses=completed, limit=9) == ["early", "third"]
+        assert select(after="late", parent_id="p") == ["third"]
+        assert select(after="third") == select(after="unknown") == []
         assert select(limit=0) == []
         assert select(limit=2) == ["late", "open"]
         assert select(limit=99) == ["late", "open", "early", "failed", "third"]

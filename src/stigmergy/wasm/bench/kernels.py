@@ -33,6 +33,7 @@ def _text(file: str) -> str:
     return files("stigmergy.wasm.bench").joinpath(file).read_text()
 
 
+@cache
 def _xorshift(agent: int, size: int) -> int:
     x = (agent * 0x9E3779B1) & _MASK | 1
     for _ in range(size):
@@ -42,6 +43,7 @@ def _xorshift(agent: int, size: int) -> int:
     return x
 
 
+@cache
 def _collatz(agent: int, size: int) -> int:
     longest = 0
     for start in range(agent + 2, agent + size + 2):
@@ -53,6 +55,7 @@ def _collatz(agent: int, size: int) -> int:
     return longest
 
 
+@cache
 def _fib(agent: int, size: int) -> int:
     a, b = agent, 1
     for _ in range(size):
@@ -60,6 +63,7 @@ def _fib(agent: int, size: int) -> int:
     return a & _MASK
 
 
+@cache
 def _sieve(agent: int, size: int) -> int:
     size += agent & 7
     composite = bytearray(size)

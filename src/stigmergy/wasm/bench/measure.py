@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,25 +83,38 @@ def measure_python(kernel: Kernel, agents: int, instructions: int) -> Measured:
     return _timed("a Python loop over wasmtime", kernel, agents, instructions, run)
 
 
-def measure_native(kernel: Kernel, agents: int, instructions: int) -> Measured:
-    """Time wasmtime at its own speed on one thread: all agents in one call, without fuel.
+def measure_native(kernel: Kernel, agents: int, instructions: int, *, threads: int = 1) -> Measured:
+    """Time wasmtime at its own speed: each thread has its share of the agents in one call.
 
-    The loop over the agents is in WebAssembly, so no Python is in the time.
+    The loop over the agents is in WebAssembly, without fuel, so no Python is in the time.
     """
     from wasmtime import Engine, Func, Instance, Module, Store
 
     engine = Engine()
-    store = Store(engine)
     looped = kernel.module.rstrip()[:-1] + _LOOP + ")"
     looped = looped.replace(f'(func (export "{kernel.name}")', f'(func $k (export "{kernel.name}")')
-    function = Instance(store, Module(engine, looped), []).exports(store)["all"]
-    assert isinstance(function, Func)
+    module = Module(engine, looped)
+    # As many each, and so with the numbers of the first ones: the work is alike.
+    share = -(-agents // threads)
 
-    def run() -> dict[int, int | float]:
-        function(store, agents, kernel.size)
-        return {}
+    def one() -> Callable[[], object]:
+        store = Store(engine)
+        function = Instance(store, module, []).exports(store)["all"]
+        assert isinstance(function, Func)
+        return lambda: function(store, share, kernel.size)
 
-    return _timed("wasmtime itself, one thread", kernel, agents, instructions, run)
+    calls = [one() for _ in range(threads)]
+    with ThreadPoolExecutor(threads) as pool:
+
+        def run() -> dict[int, int | float]:
+            for call in [pool.submit(call) for call in calls]:
+                call.result()
+            return {}
+
+        way = (
+            "wasmtime itself, one thread" if threads == 1 else f"wasmtime itself, {threads} threads"
+        )
+        return _timed(way, kernel, agents, instructions, run)
 
 
 _LOOP = """

@@ -221,7 +221,8 @@ class Agent:
         if error := binding.peek_word(self._end + 8):
             raise take_failure(error)
         if trap := binding.peek_word(self._end):
-            self.trap, self.status = take_trap(trap, self.program.shift), _TRAPPED
+            self.trap = self.program.located(take_trap(trap, self.program.shift))
+            self.status = _TRAPPED
             return False
         if self._start is None:
             self.status = _FINISHED

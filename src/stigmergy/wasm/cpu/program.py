@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 
 from stigmergy.errors import UnsupportedError
 from stigmergy.wasm.cpu import binding
 from stigmergy.wasm.cpu.binding import Cell, Pointer
 from stigmergy.wasm.cpu.hosting import Hosting
 from stigmergy.wasm.cpu.runtime import Runtime
-from stigmergy.wasm.cpu.traps import take_failure
-from stigmergy.wasm.engine import CohortSettings
+from stigmergy.wasm.cpu.traps import access_before, take_failure
+from stigmergy.wasm.engine import CohortSettings, Trap, TrapKind
 from stigmergy.wasm.hostcalls import HostCall, resolve_imports
 from stigmergy.wasm.module.model import (
     PAGE_BYTES,
@@ -61,6 +62,7 @@ class Program:
             raise take_failure(error)
         self._instance_pre = found[0]
         self.export_names = cache(self._export_name)
+        self._accesses = cache(partial(access_before, module))
 
     def instantiate(self, context: Pointer, instance: Pointer, trap: Pointer) -> Pointer | None:
         """Make an instance; returns an error, and writes a trap to the first of two words."""
@@ -74,6 +76,16 @@ class Program:
         assert done, "nothing in an instantiation waits"
         binding.future_delete(future)
         return binding.peek_word(trap + 8)
+
+    def located(self, trap: Trap) -> Trap:
+        """Return the trap at the instruction that made it, wherever wasmtime saw it."""
+        if (
+            trap.kind is not TrapKind.MEMORY_OUT_OF_BOUNDS
+            or trap.function is None
+            or trap.offset is None
+        ):
+            return trap
+        return replace(trap, offset=self._accesses(trap.function, trap.offset))
 
     def close(self) -> None:
         """Free the code. Idempotent; agents must be closed before."""

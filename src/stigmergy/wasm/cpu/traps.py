@@ -1,13 +1,15 @@
 """What wasmtime says of a trap, in the engine's words."""
 
+import re
 from collections.abc import Mapping
 
-from stigmergy.errors import StigmergyError
+from stigmergy.errors import StigmergyError, UnsupportedError
 from stigmergy.wasm.cpu import binding
 from stigmergy.wasm.cpu.binding import Cell, Pointer
 from stigmergy.wasm.engine import Trap, TrapKind
+from stigmergy.wasm.module.model import Module
 
-__all__ = ["new_trap", "take_failure", "take_trap"]
+__all__ = ["access_before", "new_trap", "take_failure", "take_trap"]
 
 _KINDS: Mapping[int, TrapKind] = {
     0: TrapKind.STACK_OVERFLOW,
@@ -22,6 +24,27 @@ _KINDS: Mapping[int, TrapKind] = {
 }
 """By `wasmtime_trap_code_t`."""
 _CODES = {kind: code for code, kind in _KINDS.items()}
+
+
+def access_before(module: Module, function: int, offset: int) -> int:
+    """Find the access to memory that a trap at this byte is about. Pure.
+
+    On x86-64 wasmtime lets an instruction fetch its operand by itself, and then names that
+    instruction rather than the load before it. Nothing that may trap lies between the two.
+    """
+    try:
+        body = module.body(function)
+    except UnsupportedError:
+        return offset
+    earlier = [one for one in body.instructions if one.offset <= offset]
+    if not earlier or _ACCESSES.search(earlier[-1].name):
+        return offset
+    loads = [one.offset for one in earlier if ".load" in one.name]
+    return loads[-1] if loads else offset
+
+
+_ACCESSES = re.compile(r"[.](load|store)|^memory[.]|^call")
+"""A call, too: a function of the host traps where it was called."""
 
 
 def take_trap(trap: Pointer, shift: int) -> Trap:

@@ -171,7 +171,8 @@ class GpuCohort:
                 continue
             while end < len(initial) and (wanted[end] or not virgin):
                 end += 1
-            rows = np.repeat(initial[first:end, None], len(part.local), axis=1)
+            rows = np.empty((end - first, len(part.local)), dtype=np.uint32)
+            rows[:] = initial[first:end, None]
             if first <= Header.AGENT_ID < end:
                 rows[Header.AGENT_ID - first] = agent_ids
             write_words(self._device, part, first, rows)

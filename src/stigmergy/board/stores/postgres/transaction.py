@@ -276,6 +276,9 @@ def select_statement(query: Query) -> tuple[str, list[Any]]:
     if query.finished_before is not None:
         terms.append("finished_at < %s")
         values.append(query.finished_before)
+    if query.after is not None:
+        terms.append("place > (SELECT place FROM {s}.tasks WHERE task_id = %s)")
+        values.append(escaped(query.after))
     where = f" WHERE {' AND '.join(terms)}" if terms else ""
     values.append(query.limit)
     return f"SELECT {COLUMNS} FROM {{s}}.tasks{where} ORDER BY place LIMIT %s", values

@@ -296,6 +296,9 @@ def select_statement(query: Query) -> tuple[str, list[Any]]:
     if query.finished_before is not None:
         terms.append("finished_at < ?")
         values.append(query.finished_before)
+    if query.after is not None:
+        terms.append("place > (SELECT place FROM tasks WHERE task_id = ?)")
+        values.append(query.after)
     where = f" WHERE {' AND '.join(terms)}" if terms else ""
     values.append(-1 if query.limit is None else query.limit)
     return f"{SELECT}{where} ORDER BY place LIMIT ?", values

@@ -1,0 +1,349 @@
+"""What goes over the wire, as pydantic models.
+
+Requests are parsed with them, and the OpenAPI document tells of them.
+
+Answers are built from the board's own JSON, and tests hold them against these models.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from stigmergy.board import Lease, OnDuplicate, Task, TaskStatus
+
+__all__ = [
+    "LONGEST_WAIT_S",
+    "AgentsWish",
+    "BlobReference",
+    "ClaimOrder",
+    "Claimed",
+    "Completion",
+    "EventDocument",
+    "EventPage",
+    "Failure",
+    "HeldTask",
+    "LeaseDocument",
+    "Listed",
+    "NewTask",
+    "PauseOrder",
+    "PostMany",
+    "Posted",
+    "Priority",
+    "ProblemDocument",
+    "ProgressDocument",
+    "Reason",
+    "Release",
+    "Renewal",
+    "Report",
+    "Ruling",
+    "StartOrder",
+    "TaskDocument",
+    "TaskPage",
+]
+
+LONGEST_WAIT_S: Final = 60.0
+"""Of a claim that waits: proxies cut off what is silent for longer."""
+_MOST_AT_ONCE: Final = 1_000
+
+Seconds = Annotated[float, Field(gt=0, le=366 * 24 * 3600, allow_inf_nan=False)]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+TaskId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+Names = Annotated[list[Name], Field(max_length=1_000)]
+
+
+class _Given(BaseModel):
+    """A request: what is not known in it is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Told(BaseModel):
+    """An answer; later versions may tell more."""
+
+
+# Tasks --------------------------------------------------------------------------------------
+
+
+class NewTask(_Given):
+    """A task to be posted."""
+
+    task_type: Annotated[str, Field(min_length=1, max_length=100)]
+    description: str = ""
+    payload: dict[str, Any] = Field(default_factory=dict[str, Any])
+    task_id: TaskId | None = None
+    """A random one if not given; with an `Idempotency-Key` one that follows from it."""
+    requires: Names = Field(default_factory=list[str])
+    depends_on: list[TaskId] = Field(default_factory=list[str])
+    parent_id: TaskId | None = None
+    unique_key: Name | None = None
+    limit_key: Name | None = None
+    priority: Annotated[int, Field(ge=1, le=10)] = 5
+    max_attempts: Annotated[int, Field(ge=1, le=2**53)] = 3
+    not_before: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+
+    def task(self, task_id: str) -> Task:
+        """The task, under that id if it has none of its own."""
+        return Task(
+            task_type=self.task_type,
+            description=self.description,
+            payload=self.payload,
+            task_id=self.task_id or task_id,
+            requires=tuple(self.requires),
+            depends_on=tuple(self.depends_on),
+            parent_id=self.parent_id,
+            unique_key=self.unique_key,
+            limit_key=self.limit_key,
+            priority=self.priority,
+            max_attempts=self.max_attempts,
+            not_before=self.not_before,
+        )
+
+
+class PostMany(_Given):
+    """Tasks to be posted, all or none."""
+
+    tasks: Annotated[list[NewTask], Field(max_length=10_000)]
+    on_duplicate: OnDuplicate = "keep"
+
+
+class Posted(_Told):
+    """The ids under which the tasks stand, in the order given."""
+
+    task_ids: list[str]
+
+
+class TaskDocument(_Told):
+    """A task as it stands."""
+
+    task_id: str
+    task_type: str
+    description: str
+    payload: dict[str, Any]
+    requires: list[str]
+    depends_on: list[str]
+    waiting_on: list[str]
+    parent_id: str | None
+    unique_key: str | None
+    limit_key: str | None
+    priority: int
+    lag_s: float
+    status: TaskStatus
+    attempts: int
+    max_attempts: int
+    not_before: float
+    created_at: float
+    claimed_by: str | None
+    claimed_at: float | None
+    lease_until: float | None
+    fence: int
+    progress: dict[str, Any] | None
+    finished_at: float | None
+    result: dict[str, Any] | None
+    error: str | None
+
+
+class Listed(_Told):
+    """One task."""
+
+    task: TaskDocument
+
+
+class TaskPage(_Told):
+    """Tasks in posting order."""
+
+    tasks: list[TaskDocument]
+    next_cursor: str | None
+    """What `cursor` takes for the tasks after these; null on the last page."""
+
+
+# Leases -------------------------------------------------------------------------------------
+
+
+class LeaseDocument(_Told):
+    """The right to work on a task. Send it back as it is with every report on the task."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    task_id: TaskId
+    agent_id: Name
+    attempt: Annotated[int, Field(ge=0, le=2**53)] = 0
+    fence: Annotated[int, Field(ge=0, le=2**53)]
+    deadline: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    proof: Annotated[str, Field(max_length=100)] | None = None
+    """By which the server knows a lease that it gave out; null where it does not tell one."""
+
+    def lease(self) -> Lease:
+        """As the board knows it."""
+        return Lease(
+            task_id=self.task_id,
+            agent_id=self.agent_id,
+            attempt=self.attempt,
+            fence=self.fence,
+            deadline=self.deadline,
+        )
+
+
+class ClaimOrder(_Given):
+    """What an agent asks for."""
+
+    agent_id: Name
+    limit: Annotated[int, Field(ge=1, le=_MOST_AT_ONCE)] = 1
+    capabilities: Names = Field(default_factory=list[str])
+    task_types: Names | None = None
+    lease_s: Seconds | None = None
+    wait_s: Annotated[float, Field(ge=0, le=LONGEST_WAIT_S, allow_inf_nan=False)] = 0.0
+    """Wait so long until there is one."""
+
+
+class HeldTask(_Told):
+    """A task and the lease on it."""
+
+    task: TaskDocument
+    lease: LeaseDocument
+
+
+class Claimed(_Told):
+    """What was claimed; empty if there was nothing."""
+
+    claimed: list[HeldTask]
+
+
+class StartOrder(_Given):
+    """Work has begun."""
+
+    lease: LeaseDocument
+
+
+class Renewal(_Given):
+    """Hold on for longer."""
+
+    lease: LeaseDocument
+    lease_s: Seconds | None = None
+
+
+class Report(_Given):
+    """How far the work is."""
+
+    lease: LeaseDocument
+    progress: dict[str, Any]
+    lease_s: Seconds | None = None
+
+
+class Completion(_Given):
+    """The result."""
+
+    lease: LeaseDocument
+    result: dict[str, Any] = Field(default_factory=dict[str, Any])
+    note: dict[str, Any] | None = None
+    """For the journal."""
+
+
+class Failure(_Given):
+    """The attempt failed."""
+
+    lease: LeaseDocument
+    error: str
+    retry: bool = True
+    note: dict[str, Any] | None = None
+
+
+class Release(_Given):
+    """Given back unharmed."""
+
+    lease: LeaseDocument
+    wait_for: list[TaskId] = Field(default_factory=list[str])
+    post: Annotated[list[NewTask], Field(max_length=10_000)] = Field(default_factory=list[NewTask])
+    delay_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    reason: str = ""
+    note: dict[str, Any] | None = None
+
+
+# Steering -----------------------------------------------------------------------------------
+
+
+class Reason(_Given):
+    """Why."""
+
+    reason: str = "cancelled"
+
+
+class Priority(_Given):
+    """A place in the claim order."""
+
+    priority: Annotated[int, Field(ge=1, le=10)]
+
+
+class Ruling(_Given):
+    """What a person decided about what waited for one."""
+
+    by: Name
+    reason: str = ""
+
+
+class PauseOrder(_Given):
+    """Which type; null stands for all."""
+
+    task_type: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+
+
+class AgentsWish(_Given):
+    """How many agents are wanted."""
+
+    count: Annotated[int, Field(ge=0, le=1_000)]
+
+
+# The board ----------------------------------------------------------------------------------
+
+
+class ProgressDocument(_Told):
+    """How far a set of tasks has come."""
+
+    total: int
+    pending: int
+    in_progress: int
+    completed: int
+    failed: int
+    cancelled: int
+
+
+class EventDocument(_Told):
+    """One line of the journal."""
+
+    seq: int
+    at: float
+    kind: str
+    task_id: str
+    agent_id: str
+    data: dict[str, Any]
+
+
+class EventPage(_Told):
+    """Events, oldest first."""
+
+    events: list[EventDocument]
+    last_seq: int
+    """Of the journal's latest event; 0 before the first."""
+
+
+class BlobReference(_Told):
+    """What stands for a large value: post it as a payload, or hand it in as a result."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    blob: Annotated[str, Field(alias="$blob")]
+    bytes: int
+
+
+class ProblemDocument(_Told):
+    """What went wrong. Source: RFC 9457."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    """`urn:stigmergy:problem:` and a name that stays the same."""
+    title: str
+    status: int
+    detail: str
+    retry_after_s: float | None = None

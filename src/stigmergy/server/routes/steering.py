@@ -1,0 +1,60 @@
+"""What a person or a supervisor does: cancel, retry, priorities, approvals, pauses, agents."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from stigmergy.server.auth import Scope
+from stigmergy.server.context import BEARER, PROBLEMS, context_of, needs, principal_of
+from stigmergy.server.documents import AgentsWish, Listed, PauseOrder, Reason, TaskId
+from stigmergy.server.routes.answers import task_answer
+
+__all__ = ["router"]
+
+router: Final = APIRouter(
+    prefix="/api/v1",
+    tags=["steering"],
+    dependencies=[Depends(BEARER), Depends(needs(Scope.ADMIN))],
+)
+
+
+@router.post("/tasks/{task_id}/cancel", response_model=Listed, responses=PROBLEMS)
+async def cancel(task_id: TaskId, request: Request, why: Reason | None = None) -> Response:
+    """Stop a task that is not finished. Its holder is refused when it reports or renews."""
+    context = context_of(request)
+    reason = (why or Reason()).reason
+    task = await context.bridge.call(partial(context.board.cancel, task_id, reason=reason))
+    return task_answer(task)
+
+
+@router.post("/tasks/{task_id}/retry", response_model=Listed, responses=PROBLEMS)
+async def retry(task_id: TaskId, request: Request) -> Response:
+    """Begin a failed or cancelled task anew, with the tasks that failed because of it."""
+    context = context_of(request)
+    return task_answer(await context.bridge.call(partial(context.board.retry, task_id)))
+
+
+@router.post("/pause", status_code=204, responses=PROBLEMS)
+async def pause(order: PauseOrder, request: Request) -> None:
+    """Let no task of the type be claimed until `resume`. What is held goes on. Idempotent."""
+    context = context_of(request)
+    await context.bridge.call(partial(context.board.pause, order.task_type or "*"))
+
+
+@router.post("/resume", status_code=204, responses=PROBLEMS)
+async def resume(order: PauseOrder, request: Request) -> None:
+    """Let the type be claimed again. Idempotent."""
+    context = context_of(request)
+    await context.bridge.call(partial(context.board.resume, order.task_type or "*"))
+
+
+@router.post("/agents", status_code=204, responses=PROBLEMS)
+async def agents(wish: AgentsWish, request: Request) -> None:
+    """Say how many agents are wanted; a coding run follows the latest wish."""
+    context = context_of(request)
+    data = {"count": wish.count, "by": f"token {principal_of(request).name}"}
+    await context.bridge.call(partial(context.board.record, "agents_wanted", data=data))

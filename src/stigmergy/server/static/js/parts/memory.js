@@ -1,0 +1,66 @@
+// What the swarm has learned: the latest entries, and a search over all of it.
+
+import { h, keyed, setText } from "../dom.js";
+import { Part } from "../part.js";
+import { ago, agentName, count, short } from "../text.js";
+
+class Memory extends Part {
+  static parts = ["memory"];
+  static everySecond = true;
+
+  build() {
+    this.counts = h("p", { class: "panel-note" });
+    this.query = h("input", { type: "search", class: "field", placeholder: "Search the memory", "aria-label": "Search the memory", autocomplete: "off" });
+    this.results = h("ul", { class: "memory-list", "aria-label": "Search results" });
+    this.said = h("p", { class: "panel-note", role: "status" });
+    this.latest = h("ul", { class: "memory-list", "aria-label": "Latest memory entries" });
+    this.none = h("p", { class: "empty" }, "Nothing has been written to the memory.");
+    const form = h("form", { class: "panel-tools", role: "search", on: { submit: (event) => { event.preventDefault(); this.search(); } } },
+      this.query, h("button", { class: "button", type: "submit" }, "Search"));
+    this.append(this.counts, form, this.said, this.results, h("h3", { class: "sub" }, "Latest"), this.latest, this.none);
+  }
+
+  show() {
+    const { memory } = this.store;
+    setText(this.counts, memory.reads === null && memory.writes === null ? "" : `${count(memory.reads ?? 0)} reads, ${count(memory.writes ?? 0)} writes, as the journal tells them`);
+    const rows = new Map((memory.latest ?? []).map((row) => [String(row.id), row]));
+    this.none.hidden = rows.size > 0;
+    keyed(this.latest, [...rows.keys()].reverse(), { make: memoryRow, update: (row, id) => this.fill(row, rows.get(id)) });
+  }
+
+  fill(row, entry) {
+    setText(row.stig.key, short(entry.key ?? entry.id, 120));
+    setText(row.stig.where, `${short(entry.namespace, 60)} · ${short(entry.kind ?? "", 40)}`);
+    setText(row.stig.by, `${entry.by ? agentName(entry.by) : ""} ${entry.at ? ago(this.store.since(entry.at)) : ""}`);
+  }
+
+  async search() {
+    const text = this.query.value.trim();
+    if (text === "") return;
+    try {
+      const found = await this.app.api.get(`/api/v1/memory/search?${new URLSearchParams({ q: text, limit: "30" })}`);
+      const hits = found.hits ?? found.results ?? found.entries ?? [];
+      setText(this.said, hits.length === 0 ? `Nothing found for "${short(text, 60)}".` : `${hits.length} found.`);
+      this.results.replaceChildren(...hits.map((hit) => hitRow(hit.entry ?? hit)));
+    } catch (error) {
+      this.results.replaceChildren();
+      setText(this.said, error.status === 404 ? "This board keeps no memory." : `The search failed: ${error.message}`);
+    }
+  }
+}
+
+function memoryRow() {
+  const parts = { key: h("b", { dir: "auto" }), where: h("span", { class: "muted", dir: "auto" }), by: h("span", { class: "muted end" }) };
+  const row = h("li", { class: "memory-row" }, parts.key, " ", parts.where, parts.by);
+  row.stig = parts;
+  return row;
+}
+
+function hitRow(entry) {
+  const text = entry.text ?? entry.value ?? entry.description ?? entry.snippet ?? "";
+  return h("li", { class: "memory-hit" },
+    h("div", {}, h("b", { dir: "auto" }, short(entry.key ?? entry.title ?? entry.id ?? "", 120)), " ", h("span", { class: "muted" }, short(entry.namespace ?? "", 60))),
+    h("p", { dir: "auto" }, short(typeof text === "string" ? text : JSON.stringify(text), 400)));
+}
+
+customElements.define("stig-memory", Memory);
