@@ -13,9 +13,19 @@ from stigmergy.cli.watch.picture import MOST_ROWS, Cell, Row
 __all__ = ["RowTable"]
 
 _WIDTHS: Final = {
-    "agent": (10, 16), "state": (8, 9), "for": (8, 8), "tokens": (8, 10), "doing": (60, 60),
-    "task": (12, 20), "type": (8, 12), "status": (11, 11), "stands": (18, 30),
-    "item": (12, 16), "back": (4, 4), "came to": (20, 34), "what": (60, 60),
+    "agent": (10, 16),
+    "state": (8, 9),
+    "for": (8, 8),
+    "tokens": (8, 10),
+    "doing": (60, 60),
+    "task": (12, 20),
+    "type": (8, 12),
+    "status": (11, 11),
+    "stands": (18, 30),
+    "item": (12, 16),
+    "back": (4, 4),
+    "came to": (20, 34),
+    "what": (60, 60),
 }
 """Of columns, in characters, where there is little room and where there is more.
 
