@@ -75,7 +75,7 @@ def test_a_batch_is_run_at_once_and_completed_together(
 @pytest.mark.parametrize(
     ("payload", "says"),
     [
-        ({"entry": "trap"}, "trap: unreachable in function 5"),
+        ({"entry": "trap"}, "trap: unreachable in function 'trap'"),
         ({"entry": "spin", "max_instructions": 1_000}, "used up its 1000 instructions"),
         ({"entry": "nothing"}, "no function 'nothing'"),
         ({"entry": "square", "args": ["x"]}, "args"),
