@@ -187,3 +187,17 @@ def test_the_memory_is_searched_and_its_values_are_text(visit, live_site) -> Non
     hit = page.get_by_role("list", name="Search results").get_by_role("listitem")
     expect(hit).to_contain_text("The gate needs <b>python3</b>")
     expect(hit).to_contain_text("#gate")
+
+
+def test_the_critical_path_is_drawn_strong_and_told(visit, live_site) -> None:
+    for name, after in (("a", ()), ("b", ("a",)), ("c", ("b",)), ("aside", ())):
+        live_site.board.post(
+            Task(task_type="job", description=name, task_id=name, depends_on=after)
+        )
+    page = visit(live_site.server, "graph")
+
+    strong = page.locator(".graph-node[data-critical=true]")
+    expect(strong).to_have_count(3)
+    expect(page.locator(".graph-link[data-critical=true]")).to_have_count(2)
+    expect(page.get_by_role("button", name="c, pending, on the critical path")).to_be_visible()
+    expect(page.locator(".graph-note")).to_contain_text("the critical path has 3")

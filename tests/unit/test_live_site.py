@@ -12,7 +12,7 @@ from stigmergy.board import Task, TaskBoard
 from stigmergy.coding.git.repository import Repository
 from stigmergy.errors import NotFoundError, UsageError
 from stigmergy.server.live.commits import MOST_DIFF_BYTES, commit_document
-from stigmergy.server.live.conversation import MOST_ENTRIES, conversation
+from stigmergy.server.live.conversation import MOST_ENTRIES, SpellBook, conversation
 from stigmergy.server.live.preview import MOST_FILE_BYTES, PreviewTickets, preview_headers
 
 
@@ -198,7 +198,7 @@ def work(board, agent, task_id, *told):
 
 def told_by(board, agent, **options):
     options = {"task_id": None, "after": 0, "folder": None, **options}
-    return conversation(board, agent, **options)
+    return conversation(board, SpellBook(board), agent, **options)
 
 
 def test_an_agent_that_nobody_knows_has_no_conversation(board) -> None:

@@ -19,6 +19,7 @@ from stigmergy.cli.run import resume, run
 from stigmergy.cli.serve import serve
 from stigmergy.cli.status import status
 from stigmergy.cli.steer import steer
+from stigmergy.cli.trace import trace
 from stigmergy.cli.wasm import wasm
 from stigmergy.cli.watch import watch
 
@@ -35,6 +36,7 @@ app = typer.Typer(
 for command in (run, resume, watch, serve, status, logs, report, replay, cancel, doctor):
     app.command()(command)
 app.add_typer(steer)
+app.add_typer(trace)
 app.add_typer(board)
 app.add_typer(memory)
 app.add_typer(wasm)

@@ -17,12 +17,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
-from stigmergy.board import JsonObject, TaskBoard
+from stigmergy.board import Event, JsonObject, TaskBoard
 from stigmergy.coding.context import Pulse, RunContext, Target
 from stigmergy.coding.crew import MOST_AGENTS, Crew
 from stigmergy.coding.git.repository import Repository
 from stigmergy.coding.keeper import Keeper
 from stigmergy.coding.landing import LandingAgent
+from stigmergy.coding.logbook import log_events
 from stigmergy.coding.memory_in_run import open_run_memory
 from stigmergy.coding.merge.gate import Gate, Red
 from stigmergy.coding.merge.lander import Lander
@@ -42,6 +43,7 @@ from stigmergy.config import Settings
 from stigmergy.errors import TransientError, UsageError
 from stigmergy.monitor import RunView, SwarmView, Thresholds
 from stigmergy.monitor.actions import decide
+from stigmergy.monitor.tracing.live import live_traces
 from stigmergy.swarm import Heartbeat, Nursery, Stop
 
 __all__ = ["Beside", "Watch", "resume", "start"]
@@ -139,6 +141,9 @@ def _opened(
                 run_id=directory.run_id,
             )
         )
+        if spec.settings.otel_endpoint is not None:
+            endpoint = spec.settings.otel_endpoint
+            stack.enter_context(live_traces(board, endpoint, run=directory.run_id))
         context = RunContext(
             spec=spec,
             directory=directory,
@@ -203,6 +208,8 @@ class _Run:
         settings = context.spec.settings
         self._view = SwarmView(Thresholds(silent_s=settings.stuck_after_s))
         self._ticked_at = 0.0
+        self._logged = context.board.last_seq()
+        """What came before was logged by the process that was there before."""
 
     # Before work ----------------------------------------------------------------------------
 
@@ -316,7 +323,7 @@ class _Run:
         board = self.context.board
         board.wait(after=self._view.seq, timeout_s=timeout_s)
         events = board.events(after=self._view.seq)
-        lines = self._view.take(events)
+        lines = self._take(events)
         if any(event.kind in _WAKING for event in events):
             self.context.pulse.tick()
         if any(event.kind == "cancelled" for event in events):
@@ -346,8 +353,11 @@ class _Run:
 
     def _catch_up(self, watch: Watch) -> None:
         while events := self.context.board.events(after=self._view.seq):
-            lines = self._view.take(events)
-            watch(self._view.run, lines)
+            watch(self._view.run, self._take(events))
+
+    def _take(self, events: Sequence[Event]) -> list[str]:
+        log_events(self.context.run_id, (event for event in events if event.seq > self._logged))
+        return self._view.take(events)
 
     def _agents_wanted(self) -> int:
         """As many as the latest wish in the journal says, or else the settings."""

@@ -49,6 +49,8 @@ class AgentRow:
     """Leases of it that ran out, one after another."""
     stuck: bool = False
     """As the alerts have it."""
+    lost: bool = False
+    """The process of its run is gone."""
 
     @property
     def task_id(self) -> str | None:
@@ -63,9 +65,9 @@ class AgentRow:
     @property
     def state(self) -> AgentState:
         """In one word."""
-        if self.held:
+        if self.held and not self.lost:
             return "stuck" if self.stuck else "waiting" if self.waiting else "working"
-        return "gone" if self.gone else "failed" if self.has_failed else "idle"
+        return "gone" if self.gone or self.lost else "failed" if self.has_failed else "idle"
 
 
 class AgentBook:

@@ -107,7 +107,7 @@ def build_app(
         files = settings.run and await asyncio.to_thread(
             RunFiles.open, settings.run.directory, settings.run.spec, board
         )
-        shown = LiveSite(Feed(source, SwarmView), files)
+        shown = LiveSite(Feed(source, SwarmView), board, files)
         desk = ClaimDesk(board, bridge)
         context = ServerContext(
             board=board,
