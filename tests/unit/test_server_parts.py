@@ -202,7 +202,7 @@ def test_a_reader_that_is_ahead_of_the_tail_gets_nothing_twice() -> None:
             tail = JournalTail(board, asyncio.get_running_loop())  # stands at 0
             board.post_many(Task(task_type="job") for _ in range(5))
             context = SimpleNamespace(board=board, bridge=bridge, tail=tail)
-            chunks = journal_chunks(context, 3, None)  # type: ignore[arg-type]
+            chunks = journal_chunks(context, 3, None)
             assert await anext(chunks) == b"retry: 1000\n\n"
             reading = asyncio.ensure_future(anext(chunks))
             await asyncio.sleep(0.05)

@@ -90,7 +90,7 @@ def _stuck_ended(event: Event) -> list[str]:
 
 
 def _prioritized(event: Event) -> list[str]:
-    return [f"has priority {_text(event, 'priority')} now"]
+    return [f"priority {_text(event, 'priority')}, was {_text(event, 'before')}"]
 
 
 def _cancelled(event: Event) -> list[str]:

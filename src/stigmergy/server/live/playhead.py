@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
 
 __all__ = ["MAX_SPEED", "MIN_SPEED", "Playhead", "Position"]
 
-MIN_SPEED: Final = 0.1
-MAX_SPEED: Final = 10_000.0
+MIN_SPEED = 0.1
+MAX_SPEED = 10_000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

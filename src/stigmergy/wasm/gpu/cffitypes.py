@@ -23,7 +23,7 @@ def hasten(ffi: Any) -> None:
     def parse_what_is_named(source: str) -> object:
         words = set(_WORD.findall(source))
         every = parser._declarations  # noqa: SLF001 - cffi offers no other way
-        parser._declarations = {  # noqa: SLF001
+        parser._declarations = {  # noqa: SLF001 - likewise
             name: one
             for name, one in every.items()
             if name.startswith(_TYPEDEF) and name.removeprefix(_TYPEDEF) in words
@@ -31,6 +31,6 @@ def hasten(ffi: Any) -> None:
         try:
             return parse(source)
         finally:
-            parser._declarations = every  # noqa: SLF001
+            parser._declarations = every  # noqa: SLF001 - likewise
 
-    parser._parse = parse_what_is_named  # noqa: SLF001
+    parser._parse = parse_what_is_named  # noqa: SLF001 - likewise
