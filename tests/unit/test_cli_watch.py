@@ -14,6 +14,7 @@ from typing import Self
 import httpx
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import RichLog, Static
 
 from stigmergy.board import Task, TaskBoard, TaskStatus
 from stigmergy.board.approvals import approval
@@ -145,6 +146,8 @@ def test_a_filter_leaves_the_rows_that_have_the_text(board: TaskBoard) -> None:
         await pilot.press("enter")
         await shown(app, pilot, "with 'dachs'")
         assert "Dachshund" in text_of(app)
+        await pilot.press("slash", "home", "left_square_bracket")
+        await shown(app, pilot, "with '[dachs'")
         await pilot.press("escape")
         await shown(app, pilot, "do cat")
 
@@ -205,6 +208,22 @@ def test_a_stream_of_events_changes_few_cells_and_leaves_the_screen_awake(
 
     watch(board, script)
     assert sorted(gaps)[len(gaps) // 2] < 0.1, "keys are heard in between"
+
+
+def test_while_nothing_happens_nothing_is_drawn(
+    board: TaskBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+
+    async def script(app: WatchApp, pilot: Pilot[None]) -> None:
+        await shown(app, pilot, "0 tasks")
+        await pilot.pause(0.6)
+        for kind in (RowTable, RichLog, Static):
+            monkeypatch.setattr(kind, "refresh", lambda self, *_, **__: drawn.append(self.id))
+        await pilot.pause(1.0)
+        assert drawn == []
+
+    watch(board, script)
 
 
 # Keys --------------------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.css.query import NoMatches
+from textual.markup import escape
+from textual.widget import Widget
 from textual.widgets import Footer, Input, RichLog, Static
 
 from stigmergy.board import JsonObject
@@ -97,6 +99,7 @@ class WatchApp(App[None]):
         """Rows without this text are not shown."""
         self._shown_pane: tuple[str, list[Cell]] | None = None
         self._shown_head: list[str] = []
+        self._titles: dict[str, tuple[str, str]] = {}
 
     def compose(self) -> ComposeResult:
         """A heading, two tables, a pane of text, a line of keys."""
@@ -169,10 +172,17 @@ class WatchApp(App[None]):
         found = [row for row in rows if row.has(self._wanted)] if self._wanted else rows
         self.changed_cells += table.show(found)
         shown = min(len(found), picture.MOST_ROWS)
-        table.border_title = title
         more = f"{shown:,} of {len(found):,} shown" if shown < len(found) else ""
         with_text = f"with {self._wanted!r}" if self._wanted else ""
-        table.border_subtitle = Text(", ".join(filter(None, (more, with_text))))  # type: ignore[assignment] - text, not markup
+        self._entitle(table, title, ", ".join(filter(None, (more, with_text))))
+
+    def _entitle(self, widget: Widget, title: str, subtitle: str = "") -> None:
+        """Set what stands in a widget's border, if it is something else: that draws all of it."""
+        if self._titles.get(widget.id or "") == (title, subtitle):
+            return
+        self._titles[widget.id or ""] = title, subtitle
+        # Text that somebody typed, or an agent's name, is no markup.
+        widget.border_title, widget.border_subtitle = escape(title), escape(subtitle)
 
     def _draw_head(self, document: JsonObject | None, now: float) -> None:
         if document is None:
@@ -205,7 +215,7 @@ class WatchApp(App[None]):
             return
         before = self._shown_pane
         self._shown_pane = (name, lines)
-        pane.border_title = self._pane_title(name)
+        self._entitle(pane, self._pane_title(name))
         # What is only longer than before is added to, so that who reads above is left alone.
         if before and before[0] == name and lines[: len(before[1])] == before[1]:
             fresh = lines[len(before[1]) :]
