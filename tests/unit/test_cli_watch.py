@@ -60,7 +60,7 @@ async def until(app: WatchApp, pilot: Pilot[None], holds: Callable[[], bool]) ->
 
 def text_of(app: WatchApp) -> str:
     """What stands on the screen."""
-    strips = app.screen._compositor.render_strips()  # pyright: ignore[reportPrivateUsage]
+    strips = app.screen._compositor.render_strips()  # pyright: ignore[reportPrivateUsage] - no public way
     return "\n".join(strip.text for strip in strips)
 
 
@@ -433,7 +433,7 @@ def test_a_wrong_token_is_told_once(server: Server) -> None:
         update = feed.updates.get(timeout=WITHIN_S)
         assert update.trouble is not None
         assert "401" in update.trouble
-        feed._thread.join(WITHIN_S)  # pyright: ignore[reportPrivateUsage]
+        feed._thread.join(WITHIN_S)  # pyright: ignore[reportPrivateUsage] - no public way
         assert feed.updates.empty(), "the same again would be refused again"
 
 
