@@ -128,8 +128,9 @@ class TaskBook:
             return self.rows.get(event.task_id)
         row = self.rows.get(event.task_id) or self._enter(event.task_id)
         handler(self, row, event)
-        if event.kind != "removed":
-            self._settle(row)
+        if event.kind == "removed":
+            return None
+        self._settle(row)
         return row
 
     def visible(self) -> Generator[TaskRow]:

@@ -137,7 +137,7 @@ class SwarmView:
             if (before := self.alerts.get(name)) is not None:
                 found[name] = alert.stood_since(before.since)
         self.alerts = found
-        self._mark_stuck()
+        self._mark_agents()
         self._find_path(now)
 
     def situation(self) -> Situation:
@@ -152,11 +152,13 @@ class SwarmView:
             crashed=self.crashed,
         )
 
-    def _mark_stuck(self) -> None:
+    def _mark_agents(self) -> None:
         stuck = {alert.agent_id for alert in self.alerts.values() if alert.kind in STUCK}
+        crashed = self.crashed and self.run.ended_at is None
         for name, row in self.agents.rows.items():
-            if row.stuck is not (name in stuck):
-                row.stuck = not row.stuck
+            marks = name in stuck, crashed
+            if marks != (row.stuck, row.lost):
+                row.stuck, row.lost = marks
                 self.agents.changed.add(name)
 
     def _find_path(self, now: float) -> None:
