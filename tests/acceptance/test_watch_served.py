@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from stigmergy.board import Task, TaskBoard
+from stigmergy.board.approvals import approval
 from stigmergy.cli.watch.command import reached
 from stigmergy.monitor import apply
 
@@ -54,6 +55,9 @@ def test_a_served_board_is_seen_live_and_steered(address: str, tmp_path: Path) -
         hands.want_agents(3)
         hands.cancel("cat")
         hands.retry("cat")
+        board.post_many([approval("yes", "May it?"), approval("no", "May it?")])
+        hands.approve("yes")
+        hands.refuse("no", "not now")
         board.post(Task(task_type="work", task_id="dog"))
         until = time.monotonic() + WITHIN_S
         while "dog" not in document["tasks"]:
@@ -62,5 +66,8 @@ def test_a_served_board_is_seen_live_and_steered(address: str, tmp_path: Path) -
             document = apply(document, update.delta)
         assert document["tasks"]["cat"]["status"] == "pending"
         assert document["paused"] == []
+        assert document["votes"]["yes"]["state"] == "approved"
+        refused = document["votes"]["no"]
+        assert (refused["state"], refused["by"], refused["reason"]) == ("refused", "ann", "not now")
         kinds = [event.kind for event in board.events()]
         assert {"paused", "resumed", "agents_wanted", "cancelled", "retried"} <= set(kinds)
