@@ -37,7 +37,8 @@ __all__ = ["WatchApp"]
 _FRAME_S: Final = 0.25
 _PANES: Final = ("log", "landings", "alerts", "metrics")
 _WIDE: Final = 120
-_ROOMY: Final = 110
+_ROOMY: Final = 96
+"""Columns of a table, from which on its own columns are wider."""
 _LOW: Final = 20
 _DEAD: Final = frozenset({"failed", "cancelled"})
 _FINAL: Final = _DEAD | {"completed"}
@@ -168,7 +169,7 @@ class WatchApp(App[None]):
 
     def _fill(self, name: str, headings: tuple[str, ...], rows: list[Row], title: str) -> None:
         table = self._table(name)
-        table.head(headings, is_roomy=self.size.width >= _ROOMY)
+        table.head(headings, is_roomy=table.size.width >= _ROOMY)
         found = [row for row in rows if row.has(self._wanted)] if self._wanted else rows
         self.changed_cells += table.show(found)
         shown = min(len(found), picture.MOST_ROWS)
