@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -18,13 +18,13 @@ from stigmergy.cli.steer import lift_pause
 from stigmergy.coding import preflight
 from stigmergy.coding import run as coding_run
 from stigmergy.coding.git.repository import Repository
-from stigmergy.coding.preflight import Source
+from stigmergy.coding.preflight import Prepared, Source
 from stigmergy.coding.rundir import StateFolder
 from stigmergy.config import load_settings
 from stigmergy.errors import UsageError
 from stigmergy.swarm import Stop, stop_on_signals
 
-__all__ = ["resume", "run"]
+__all__ = ["AsJson", "Plain", "Repo", "Serve", "ServePort", "launch", "resume", "run"]
 
 Repo = Annotated[Path, typer.Option("--repo", help="The git repository to work on.")]
 Plain = Annotated[bool, typer.Option("--plain", help="Lines instead of the live table.")]
@@ -166,6 +166,13 @@ def run(
     if dry_run:
         show_plan(prepared, Console(), as_json=as_json)
         return
+    launch(prepared, serve=serve, serve_port=serve_port, plain=plain, as_json=as_json)
+
+
+def launch(
+    prepared: Prepared, *, serve: bool, serve_port: int, plain: bool, as_json: bool
+) -> NoReturn:
+    """Start what was prepared, show it, and end with its exit code."""
     for note in prepared.notes:
         typer.echo(note, err=True)
     stop = Stop()

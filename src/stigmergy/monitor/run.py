@@ -39,6 +39,8 @@ class ItemView:
     returns: int = 0
     """How often its work came back from the queue."""
     error: str | None = None
+    found: bool = False
+    """It left findings, which are kept beside the code."""
     depends_on: tuple[str, ...] = ()
 
 
@@ -127,7 +129,10 @@ class RunView:
     @property
     def unchanged(self) -> int:
         """Of those, items that needed no change."""
-        return sum(item.state == "landed" and item.commit is None for item in self.items.values())
+        return sum(
+            item.state == "landed" and item.commit is None and not item.found
+            for item in self.items.values()
+        )
 
     @property
     def failed(self) -> int:
@@ -297,6 +302,9 @@ def _gate_ended(view: RunView, event: Event) -> str:
 
 
 def _landed(view: RunView, event: Event, item: ItemView) -> str:
+    item.found = bool(event.data.get("findings"))
+    if not event.data.get("commit") and item.found:
+        return f"{item.key}: findings kept"
     if not event.data.get("commit"):
         why = "nothing to change" if event.data.get("unchanged") else "the target has it already"
         return f"{item.key}: {why}"
