@@ -200,6 +200,9 @@ class Worker:
         }
         if notes := self._notes(task):
             context["memory"] = notes
+        hive = self.run.spec.hive
+        if hive is not None and (found := findings_before(self.run, task)):
+            context["findings"] = found
         settings = self.run.spec.settings
         assignment = Assignment(
             task_id=task.task_id,
@@ -215,12 +218,9 @@ class Worker:
             commit_name=settings.commit_name,
             commit_email=settings.commit_email,
         )
-        hive = self.run.spec.hive
         if hive is None:
             return assignment
         work = hive.type_of(work_type(task))
-        if found := findings_before(self.run, task):
-            context["findings"] = found
         return for_hive(assignment, hive, work, key=item_key(task))
 
     def _notes(self, task: Task) -> str:
