@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final, cast
 
@@ -17,9 +20,11 @@ from rich.text import Text
 
 from stigmergy.cli.console import clean
 from stigmergy.cli.hive.folder import Hive, find_hive, hives_of, strategy_folders
+from stigmergy.cli.hive.shared import Row, SharedUrl, row_of, shared_board
 from stigmergy.cli.journal import Journal, open_board, read_journal
 from stigmergy.cli.logs import logs as logs_of_run
 from stigmergy.cli.status import status as status_of_run
+from stigmergy.coding.hive_board import SharedBoard, hives_on
 from stigmergy.coding.strategies.strategy import Found, find_strategies, load_strategy
 from stigmergy.errors import NotFoundError
 
@@ -29,7 +34,6 @@ _LOOK_S: Final = 1.0
 _STYLE: Final = {"running": "green", "crashed": "bold red", "preparing": "cyan"}
 Repo = Annotated[Path, typer.Option("--repo", help="The repository.")]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
-Row = dict[str, object]
 
 
 def status(
@@ -41,10 +45,12 @@ def status(
         bool, typer.Option("--watch", "-w", help="Go on until no hive is at work.")
     ] = False,
     as_json: AsJson = False,
+    board: SharedUrl = None,
     repo: Repo = Path(),
 ) -> None:
     """Show the hives of a repository: who is at work on what, and how far they are.
 
+    With --board it shows those of all repositories that were put on that board.
     With --watch the picture follows them; where it is no terminal, or with --json,
     each change is a new picture.
 
@@ -56,17 +62,18 @@ def status(
 
       stig hive status --json
     """
-    if watch:
-        _watch(repo, name, as_json=as_json)
-        return
-    if name is not None and not as_json:
-        status_of_run(run=find_hive(hives_of(repo), name).directory.run_id, repo=repo)
-        return
-    rows = _rows(repo, name)
-    if as_json:
-        print(json.dumps({"hives": rows}, indent=2))
-    else:
-        Console().print(_page(rows))
+    with ExitStack() as stack:
+        read = partial(_rows, repo, name)
+        if board is not None:
+            read = partial(_rows_on, stack.enter_context(shared_board(board)), name)
+        if watch:
+            _watch(read, as_json=as_json)
+        elif as_json:
+            print(json.dumps({"hives": read()}, indent=2))
+        elif name is None or board is not None:
+            Console().print(_page(read()))
+        else:
+            status_of_run(run=find_hive(hives_of(repo), name).directory.run_id, repo=repo)
 
 
 def logs(
@@ -140,6 +147,16 @@ def _rows(repo: Path, name: str | None) -> list[Row]:
     return [_row(hive) for hive in chosen]
 
 
+def _rows_on(board: SharedBoard, name: str | None) -> list[Row]:
+    rows = [row_of(task) for task in hives_on(board)]
+    chosen = rows if name is None else [row for row in rows if row["name"] == name]
+    if not chosen:
+        raise NotFoundError(
+            f"no hive {name!r} was put on that board" if name else "no hive was put on that board"
+        )
+    return chosen
+
+
 def _row(hive: Hive) -> Row:
     journal = Journal(hive.directory, hive.directory.holder() or hive.state.holder())
     try:
@@ -184,13 +201,15 @@ def _lines(row: Row) -> list[Text]:
     namespaces = ", ".join(cast("list[str]", row["namespaces"]))
     head = Text.assemble(
         (clean(str(row["name"])), "bold cyan"),
-        f"  {row['strategy']}  ",
+        f"  {clean(str(row['strategy']))}  ",
         (state, _STYLE.get(state, "")),
-        f"  {row['done']} of {row['items']} items{failed}",
-        f"  {row['working']} of {row['agents']} agents at work{pace}",
+        f"  {_figure(row['done'])} of {_figure(row['items'])} items{failed}",
+        f"  {_figure(row['working'])} of {_figure(row['agents'])} agents at work{pace}",
         (f"  memory: {clean(namespaces)}", "dim"),
         no_wrap=False,
     )
+    if row.get("repository"):
+        head.append(f"  in {clean(str(row['repository']))}", "dim")
     last = row["verdict"] or row["last"] or row["objective"]
     now = " ".join(str(text) for text in (row["label"], last) if text)
     told = [head, Text(f"  {clean(now)}", style="dim", overflow="ellipsis", no_wrap=True)]
@@ -199,26 +218,33 @@ def _lines(row: Row) -> list[Text]:
     return told
 
 
-def _watch(repo: Path, name: str | None, *, as_json: bool) -> None:
-    rows = _rows(repo, name)
+def _figure(value: object) -> str:
+    return "unknown" if value is None else clean(str(value))
+
+
+def _watch(read: Callable[[], list[Row]], *, as_json: bool) -> None:
+    """Show the rows until no hive is at work: in place on a terminal, else each change anew."""
+    rows = read()
     if sys.stdout.isatty() and not as_json:
         with Live(_page(rows), auto_refresh=False) as live:
             while _any_at_work(rows):
                 time.sleep(_LOOK_S)
-                rows = _rows(repo, name)
+                rows = read()
                 live.update(_page(rows), refresh=True)
         return
-    shown: list[Row] = []
-    while True:
-        if rows != shown:
-            print(json.dumps({"hives": rows}), flush=True) if as_json else Console().print(
-                _page(rows)
-            )
-            shown = rows
-        if not _any_at_work(rows):
-            return
+    _tell(rows, as_json=as_json)
+    while _any_at_work(rows):
         time.sleep(_LOOK_S)
-        rows = _rows(repo, name)
+        before, rows = rows, read()
+        if rows != before:
+            _tell(rows, as_json=as_json)
+
+
+def _tell(rows: list[Row], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"hives": rows}), flush=True)
+    else:
+        Console().print(_page(rows))
 
 
 def _any_at_work(rows: list[Row]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -13,10 +14,12 @@ from rich.console import Console
 
 from stigmergy.cli.dry_run import show_plan
 from stigmergy.cli.hive.folder import hives_of, strategy_folders
+from stigmergy.cli.hive.shared import SharedUrl, shared_board
 from stigmergy.cli.run import AsJson, Plain, Repo, Serve, ServePort, launch
 from stigmergy.coding import preflight
 from stigmergy.coding.git.repository import Repository
 from stigmergy.coding.hive import HiveSpec, check_hive_name, name_of
+from stigmergy.coding.hive_board import on_board
 from stigmergy.coding.plan.globs import pattern_fault
 from stigmergy.coding.preflight import Prepared, Source
 from stigmergy.coding.strategies.strategy import Strategy, WorkType, load_strategy
@@ -116,6 +119,7 @@ def spawn(
         Literal["none", "plan", "landings"] | None,
         typer.Option(help="Let a person approve each plan, or whatever lands."),
     ] = None,
+    board: SharedUrl = None,
     repo: Repo = Path(),
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, show the plan, start nothing.")
@@ -172,7 +176,16 @@ def spawn(
     hive = prepared.spec.hive
     assert hive is not None, "it was just prepared as one"
     typer.echo(f"hive {hive.name}: {hive.strategy.name}", err=True)
-    launch(prepared, serve=serve, serve_port=serve_port, plain=plain, as_json=as_json)
+    with ExitStack() as stack:
+        shared = None if board is None else stack.enter_context(shared_board(board, create=True))
+        launch(
+            prepared,
+            serve=serve,
+            serve_port=serve_port,
+            plain=plain,
+            as_json=as_json,
+            also=None if shared is None else on_board(shared),
+        )
 
 
 def prepare_hive(

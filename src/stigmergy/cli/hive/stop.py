@@ -9,10 +9,15 @@ from typing import Annotated
 import typer
 
 from stigmergy.cli.board.deciding import who
+from stigmergy.cli.board.place import open_board as open_board_at
+from stigmergy.cli.console import clean
 from stigmergy.cli.hive.folder import Hive, find_hive, hives_of
+from stigmergy.cli.hive.shared import SharedUrl
 from stigmergy.cli.journal import open_board
+from stigmergy.coding.hive_board import hives_on
 from stigmergy.coding.run import STOP_WANTED
 from stigmergy.errors import TransientError, UsageError
+from stigmergy.swarm.remote import is_remote
 
 __all__ = ["stop"]
 
@@ -33,6 +38,7 @@ def stop(
     by: Annotated[
         str | None, typer.Option(metavar="NAME", help="Who asks; your user name.")
     ] = None,
+    board: SharedUrl = None,
     repo: Annotated[Path, typer.Option("--repo", help="The repository.")] = Path(),
 ) -> None:
     """Let a hive end as on Ctrl-C where it runs: what has landed or was found stays.
@@ -45,9 +51,12 @@ def stop(
 
       stig hive stop --all
     """
-    alive = [hive for hive in hives_of(repo) if hive.is_alive]
     if all_hives and name is not None:
         raise UsageError("give a name or --all, not both")
+    if board is not None:
+        _stop_on(board, name, all_hives=all_hives, by=who(by))
+        return
+    alive = [hive for hive in hives_of(repo) if hive.is_alive]
     chosen = alive if all_hives else [_choose(repo, alive, name)]
     for hive in chosen:
         _ask(hive, by=who(by))
@@ -59,6 +68,26 @@ def stop(
         )
     if not chosen:
         typer.echo("no hive is at work here")
+
+
+def _stop_on(url: str, name: str | None, *, all_hives: bool, by: str) -> None:
+    """Cancel hives' tasks on a shared board; their processes notice it within seconds."""
+    if is_remote(url):
+        raise UsageError("over HTTP a hive's task is cancelled on the dashboard of that board")
+    if name is None and not all_hives:
+        raise UsageError("name the hive, or give --all")
+    with open_board_at(url) as board:
+        chosen = [
+            task
+            for task in hives_on(board)
+            if not task.status.is_final and name in (None, task.payload.get("name"))
+        ]
+        for task in chosen:
+            board.cancel(task.task_id, reason=f"stopped by {by}")
+            typer.echo(f"hive {clean(str(task.payload.get('name')))} is told to stop")
+    if not chosen:
+        told = "no hive is at work on that board" if name is None else f"no hive {name!r} is there"
+        raise UsageError(told)
 
 
 def _choose(repo: Path, alive: list[Hive], name: str | None) -> Hive:
