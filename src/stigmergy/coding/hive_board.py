@@ -22,9 +22,10 @@ from stigmergy.monitor import SwarmView
 from stigmergy.swarm import Heartbeat, Nursery, Stop
 from stigmergy.swarm.agentboard import AgentBoard
 
-__all__ = ["HIVES", "HIVE_TYPE", "SharedBoard", "hives_on", "on_board"]
+__all__ = ["SharedBoard", "hives_on", "on_board"]
 
-HIVE_TYPE: Final = "hive"
+HIVE_TYPE: Final = "hive."
+"""How the types of hives' tasks begin. Each has its own, since nobody but the hive takes it."""
 HIVES: Final = "hives"
 """The parent of all hives' tasks."""
 
@@ -44,7 +45,9 @@ class SharedBoard(AgentBoard, Protocol):
 
 def hives_on(board: AgentBoard) -> list[Task]:
     """The hives that a board knows, in the order in which they came."""
-    return [task for task in board.list_all(parent_id=HIVES) if task.task_type == HIVE_TYPE]
+    return [
+        task for task in board.list_all(parent_id=HIVES) if task.task_type.startswith(HIVE_TYPE)
+    ]
 
 
 def on_board(shared: SharedBoard) -> Beside:
@@ -102,8 +105,7 @@ class _Registered:
         self.shared.post(task)
         claimed = self.shared.claim(
             f"{self.directory.run_id}/hive",
-            capabilities=task.requires,
-            task_types=[HIVE_TYPE],
+            task_types=[task.task_type],
             lease_s=_LEASE_S,
         )
         if claimed is None:
@@ -164,7 +166,7 @@ def _task_of(run_id: str, spec: RunSpec) -> Task:
     task_id = f"hive.{hive.name}.{run_id}"
     return Task(
         task_id=task_id,
-        task_type=HIVE_TYPE,
+        task_type=f"{HIVE_TYPE}{run_id}",
         description=spec.source_text[:_OBJECTIVE_CHARS],
         payload={
             "name": hive.name,
@@ -176,8 +178,6 @@ def _task_of(run_id: str, spec: RunSpec) -> Task:
             "repository": spec.repository.name,
             "label": spec.label,
         },
-        # Nobody else can take it: it is the hive, not work for one.
-        requires=(f"hive-{run_id}",),
         parent_id=HIVES,
         max_attempts=1,
     )
