@@ -101,10 +101,14 @@ def queries(language: Language, rng: random.Random) -> dict[str, Callable[[], st
     }
 
 
-def timed(work: Callable[[], object]) -> float:
-    begun = time.perf_counter()
+Took = tuple[float, float]
+"""Milliseconds by the clock, and those that this thread had a processor for."""
+
+
+def timed(work: Callable[[], object]) -> Took:
+    begun, begun_cpu = time.perf_counter(), time.thread_time()
     work()
-    return (time.perf_counter() - begun) * 1e3
+    return (time.perf_counter() - begun) * 1e3, (time.thread_time() - begun_cpu) * 1e3
 
 
 def scan(db: sqlite3.Connection, text: str) -> list[tuple[str]]:
@@ -115,11 +119,13 @@ def scan(db: sqlite3.Connection, text: str) -> list[tuple[str]]:
     return db.execute(sql, [f"%{word}%" for word in words]).fetchall()
 
 
-def tell(name: str, times: list[float], note: str = "") -> float:
-    ordered = sorted(times)
+def tell(name: str, times: list[Took], note: str = "") -> float:
+    """Print the figures of one kind of work; the median by the clock."""
+    ordered = sorted(wall for wall, _ in times)
     median = statistics.median(ordered)
     late = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
-    print(f"  {name:<44} p50 {median:9.2f} ms   p99 {late:9.2f} ms  {note}")
+    cpu = statistics.median(cpu for _, cpu in times)
+    print(f"  {name:<36} p50 {median:8.2f} ms  p99 {late:8.2f} ms  cpu p50 {cpu:8.2f} ms  {note}")
     return median
 
 

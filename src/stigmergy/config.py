@@ -126,6 +126,12 @@ class Settings(BaseSettings):
     """Environment variables inside. Not for secrets: agents can read them."""
     sandbox_memory_mb: int | None = Field(default=4096, ge=64)
     sandbox_processes: int | None = Field(default=512, ge=8)
+    otel_endpoint: str | None = None
+    """Send the run's trace there while it goes on: a collector that takes OTLP over HTTP."""
+    log_format: Literal["text", "json"] = "text"
+    """How the program's own log is written to stderr."""
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
+    """The least that is logged."""
     commit_name: str = "Stigmergy agent"
     commit_email: str = "agent@stigmergy.invalid"
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,8 @@ from stigmergy.coding.reflecting import reflect
 from stigmergy.coding.work.handoff import Handoff
 from stigmergy.errors import UsageError
 from stigmergy.memory import Entry, Memory, Origin, Reflection
-from stigmergy.testing.runs import Ran, item, prepare_source, run_items, start_run
+from stigmergy.swarm import Stop
+from stigmergy.testing.runs import Ran, item, prepare_source, resume_run, run_items, start_run
 
 MakeRepository = Callable[[Mapping[str, str | bytes]], Path]
 
@@ -43,6 +46,7 @@ def run(repository: Path, *items: dict[str, object], command: str = DO, **settin
         agent_shell=True,
         gate=GATE,
         memory_namespace=["lessons"],
+        agents=1,
         **settings,
     )
 
@@ -127,6 +131,51 @@ def test_the_memory_may_lie_elsewhere(repository: Path, tmp_path: Path) -> None:
     assert not (repository / ".stigmergy" / "memory.db").exists()
     with Memory(place) as memory:
         assert memory.stats().entries == 1
+
+
+def test_the_command_line_hands_the_namespaces_on(repository: Path) -> None:
+    stig = Path(sys.executable).with_name("stig")
+    store = [stig, "memory", "store", "team", "the notes file wants umlauts"]
+    subprocess.run(store, cwd=repository, check=True, capture_output=True)
+    command = [stig, "run", "--each", "README", "--task", "mend the notes file", "--plain"]
+    command += ["--agent-command", TELL, "--agent-shell", "--gate", "none", "--agents", "1"]
+    command += ["--memory-namespace", "own", "--memory-namespace", "team"]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "> the notes file wants umlauts" in (repository / "README").read_text()
+    logs = [stig, "logs", "agent-1"]
+    told = subprocess.run(logs, cwd=repository, capture_output=True, text=True, check=True)
+    assert "was told what the memory has in team, entries: 1" in told.stdout
+    with memory_of(repository) as memory:
+        assert memory.list("own").entries[0].value["outcome"] == "landed"
+
+
+def test_a_run_keeps_the_whole_path_of_its_memory(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository)
+    source = Source(kind="each", text="README")
+    settings = {"agent_command": "true", "gate": "none", "memory_namespace": ["own"]}
+    prepared = prepare_source(repository, source, memory="here.db", **settings)
+    assert prepared.spec.settings.memory == repository / "here.db"
+    prepared = prepare_source(repository, source, **settings)
+    assert prepared.spec.settings.memory == repository / ".stigmergy" / "memory.db"
+    assert not (repository / "here.db").exists()
+
+
+def test_a_run_that_goes_on_has_its_memory_again(repository: Path) -> None:
+    with memory_of(repository) as memory:
+        memory.store("lessons", "csv", "the exporter must quote commas")
+    stop = Stop()
+    items = [item(f"F0{n}", f"{n}.txt", description="write the exporter") for n in range(1, 4)]
+    run(repository, *items, command=TELL, stop=stop, on_line=lambda _: stop.set())
+    ran = resume_run(repository)
+    assert ran.outcome.exit_code == 0
+    told = [(repository / f"{n}.txt").read_text() for n in range(1, 4)]
+    assert all("> the exporter must quote commas" in text for text in told)
+    with memory_of(repository) as memory:
+        learned = [e for e in memory.list("lessons").entries if e.kind == "reflection"]
+    assert [entry.value["outcome"] for entry in learned] == ["landed"] * 3
 
 
 # --- what tasks leave ---

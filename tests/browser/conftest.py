@@ -18,7 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    expect,
+    sync_playwright,
+)
 
 from stigmergy.board import TaskBoard
 from stigmergy.cli.journal import open_board
@@ -94,10 +101,19 @@ class Faults:
 
     said: list[str] = field(default_factory=list)
     expected: list[str] = field(
-        # A test's server may end before its pages do.
-        default_factory=lambda: ["ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING"]
+        # A test's server may end before its pages do; a board may have no memory.
+        default_factory=lambda: [
+            "ERR_CONNECTION_REFUSED",
+            "ERR_INCOMPLETE_CHUNKED_ENCODING",
+            "/api/v1/memory",
+        ]
     )
     """Parts of what may be said."""
+
+    def hear(self, message: ConsoleMessage) -> None:
+        """Note an error that the browser tells."""
+        if message.type == "error":
+            self.said.append(f"{message.text} {message.location.get('url', '')}")
 
     def unexpected(self) -> list[str]:
         return [text for text in self.said if not any(part in text for part in self.expected)]
@@ -123,7 +139,7 @@ def open_page(browser: Browser, faults: Faults) -> Iterator[OpenPage]:
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: faults.said.append(f"error: {error}"))
-        page.on("console", lambda m: faults.said.append(m.text) if m.type == "error" else None)
+        page.on("console", faults.hear)
         page.goto(url)
         return page
 
@@ -243,6 +259,6 @@ def live_site(tmp_path: Path) -> Iterator[LiveSite]:
     """An empty board, served."""
     with (
         TaskBoard(f"sqlite:///{tmp_path / 'board.db'}") as board,
-        served(board, tmp_path) as server,
+        served(board, tmp_path, ServeOptions(memory=tmp_path / "memory.db")) as server,
     ):
         yield LiveSite(board, server)

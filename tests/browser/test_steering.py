@@ -170,3 +170,34 @@ def test_what_others_do_is_seen_at_once(visit, live_site) -> None:
     expect(tile).to_contain_text("w")
     live_site.board.complete(task, {})
     expect(tile).to_have_attribute("data-state", "idle")
+
+
+def test_the_memory_is_searched_and_its_values_are_text(visit, live_site) -> None:
+    with live_site.server.client(Scope.WORKER) as client:
+        entry = {"value": "The gate needs <b>python3</b>", "tags": ["gate"]}
+        stored = client.post("/api/v1/memory/entries/lessons", json=entry)
+        assert stored.status_code == 201, stored.text
+    page = visit(live_site.server, "memory")
+    expect(page.get_by_text("1 entries: lessons (1)")).to_be_visible()
+
+    page.get_by_role("searchbox", name="Search the memory").fill("gate python3")
+    page.get_by_role("button", name="Search", exact=True).click()
+
+    expect(page.get_by_text("1 found.")).to_be_visible()
+    hit = page.get_by_role("list", name="Search results").get_by_role("listitem")
+    expect(hit).to_contain_text("The gate needs <b>python3</b>")
+    expect(hit).to_contain_text("#gate")
+
+
+def test_the_critical_path_is_drawn_strong_and_told(visit, live_site) -> None:
+    for name, after in (("a", ()), ("b", ("a",)), ("c", ("b",)), ("aside", ())):
+        live_site.board.post(
+            Task(task_type="job", description=name, task_id=name, depends_on=after)
+        )
+    page = visit(live_site.server, "graph")
+
+    strong = page.locator(".graph-node[data-critical=true]")
+    expect(strong).to_have_count(3)
+    expect(page.locator(".graph-link[data-critical=true]")).to_have_count(2)
+    expect(page.get_by_role("button", name="c, pending, on the critical path")).to_be_visible()
+    expect(page.locator(".graph-note")).to_contain_text("the critical path has 3")

@@ -109,7 +109,9 @@ def test_what_a_killed_writer_was_told_is_stored_is_there(tmp_path: Path, seed: 
     assert writer.stdout is not None
     told = [int(writer.stdout.readline()) for _ in range(rng.randrange(1, 40))]
     os.kill(writer.pid, signal.SIGKILL)
-    told += [int(line) for line in writer.communicate(timeout=30)[0].split("\n") if line]
+    told += [int(line) for line in writer.stdout.read().split()]
+    with writer:  # closes its pipes
+        writer.wait(timeout=30)
     with Memory(path) as memory:
         keys = {entry.key for entry in memory.list("p", limit=1000).entries}
         assert {f"k{number}" for number in told} <= keys

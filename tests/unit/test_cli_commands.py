@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -415,6 +417,77 @@ def test_every_form_of_the_report_carries_the_label_and_no_live_markup(place: Pl
     assert "https://" not in markdown
     assert "[link" not in markdown.replace("\\[link", "")
     assert "| F02 | gate-red | F02.fix1 | landed as 2222222222 |" in markdown
+    page = place.stig("report", "--html")
+    assert LABEL in html.unescape(page)
+    assert_harmless(page)
+    assert "<script" not in page
+
+
+def test_the_page_of_a_report_is_well_formed_and_shows_time_and_money(place: Place) -> None:
+    with place.script() as script:
+        play(script)
+        finish(script)
+    page = place.stig("report", "--html")
+    seen = Tags()
+    seen.feed(page)
+    assert seen.open == [], "every tag is closed"
+    assert seen.kinds.isdisjoint({"script", "link", "img", "iframe", "a", "form"})
+    titles = [text for tag, text in seen.texts if tag == "title"]
+    assert "F01: completed after 20 s" in titles
+    assert "F03: failed after 0.0 s" in titles
+    assert "1 item: completed after 4.0 s" in titles, "the gate has a lane of its own"
+    assert "F02 came back: gate-red" in titles
+    headings = [text for tag, text in seen.texts if tag == "h3"]
+    assert headings[:3] == ["Time by task", "Tokens by task", "Cost by task"]
+    assert "Cost by model" in headings
+    shown = {text for tag, text in seen.texts if tag == "text"}
+    assert {"1,280, 1 call", "$0.0125", "20 s, 1 attempt"} <= shown
+
+
+def test_what_nothing_is_known_of_has_no_bars(place: Place) -> None:
+    with place.script() as script:
+        script.begin()
+        script.plan("F01", "One")
+        work = script.claim("agent-1", TaskType.CODE)
+        script.call(work, prompt_tokens=None, completion_tokens=None, cost_usd=None)
+        script.after(3)
+        script.hand_in(work, "done")
+    for form in ("--html", "--markdown"):
+        said = place.stig("report", form).lower()
+        assert "by task" in said or "| task | time |" in said
+        assert "tokens by task" not in said
+        assert "| task | tokens |" not in said
+        assert "cost by task" not in said
+    spent = json.loads(place.stig("report", "--json"))["spent"]["task"]["F01"]
+    assert (spent["time_s"], spent["tokens"], spent["cost_usd"]) == (3.0, None, None)
+
+
+class Tags(HTMLParser):
+    """What tags a page has, and their texts."""
+
+    VOID = frozenset({"meta"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.kinds: set[str] = set()
+        self.texts: list[tuple[str, str]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.kinds.add(tag)
+        assert not any(name.startswith("on") for name, _ in attrs)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.kinds.add(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and data.strip():
+            self.texts.append((self.open[-1], data))
 
 
 def test_report_keeps_apart_what_each_model_took(place: Place) -> None:

@@ -142,13 +142,19 @@ def test_what_has_expired_is_left_out_and_counted(memory: Memory) -> None:
 
 
 def test_tags_that_forge_an_import_are_stripped_and_told(memory: Memory) -> None:
-    line = entry_line(tags=["shared_from_the-boss", "x"])
+    line = entry_line(tags=["shared_from_the-boss", "SHARED_FROM_me", "x"])
     done = memory.import_(file_of(line), source="them")
     (entry,) = memory.list().entries
     assert entry.tags == ("shared_from_them", "x")
     assert done.notes == (
+        "the tag 'SHARED_FROM_me' was stripped: only this import says where from",
         "the tag 'shared_from_the-boss' was stripped: only this import says where from",
     )
+
+
+def test_a_policy_that_is_none_is_refused(memory: Memory) -> None:
+    with pytest.raises(UsageError, match="'merge' is no policy; there are keep, replace, both"):
+        memory.import_(file_of(entry_line()), source="them", policy="merge")
 
 
 def test_an_origin_in_the_file_stays_a_claim(memory: Memory) -> None:

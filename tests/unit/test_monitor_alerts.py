@@ -235,12 +235,16 @@ def test_what_failed_because_of_another_task_is_no_failed_attempt() -> None:
 
 
 def test_a_run_whose_process_is_gone_is_told_by_who_knows() -> None:
-    story = Story().run()
+    story = Story().run(agents=4).post(0.0, "a").claim(0.0, "a")
     story.view.crashed = True
     assert story.kinds(1.0) == {"crashed"}
     assert story.view.state == "crashed"
+    agent = story.view.agents.rows[AGENT]
+    assert agent.state == "gone"
+    assert story.view.metrics(1.0)["agents_working"] == 0
     story.run(2.0)  # it was resumed
     assert story.kinds(3.0) == set()
+    assert agent.state == "working"
 
 
 def test_a_run_that_has_ended_needs_nothing() -> None:

@@ -40,7 +40,7 @@ def test_every_figure_is_told_with_its_type_and_meaning() -> None:
         landed = {"commit": "c" * 40, "gate_s": 1.0}
         board.record("posted", task_id="a.land", data={"task_type": "land"})
         board.record("completed", task_id="a.land", data=landed)
-        board.record("memory_read", data={"count": 3})
+        board.record("memory_read", data={"namespace": "n", "keys": ["k"]})
         board.record("memory_written")
         view.take(board.events())
     found = families(view)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
@@ -88,6 +90,35 @@ def test_of_many_tasks_those_that_are_held_and_the_oldest_are_shown(
     assert shown["tasks"].keys() == {"t3", "t4", "t5", "t0"}
     assert shown["tasks"]["t0"]["title"] == "Do t0"
     assert (shown["metrics"]["tasks_cancelled"], shown["tasks_total"]) == (3, 6)
+
+
+def test_what_a_person_takes_from_its_agent_by_hand_is_at_work_no_more(tmp_path: Path) -> None:
+    with TaskBoard(tmp_path / "tasks") as board:
+        screen = Screen(board)
+        post(board, "a")
+        assert board.claim("ann") is not None
+        assert screen.look()["agents"]["ann"]["task_id"] == "a"
+        file = tmp_path / "tasks" / "a.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"status": "completed"}))
+        assert board.list_all()[0].status.value == "completed"
+        shown = screen.look()
+    assert shown["tasks"]["a"]["status"] == "completed"
+    assert (shown["agents"]["ann"]["task_id"], shown["agents"]["ann"]["state"]) == (None, "idle")
+    screen.view.tick(1e12)
+    assert screen.view.alerts == {}
+
+
+def test_a_task_removed_by_hand_is_gone(tmp_path: Path) -> None:
+    with TaskBoard(tmp_path / "tasks") as board:
+        screen = Screen(board)
+        post(board, "a")
+        post(board, "b")
+        assert screen.look()["tasks"].keys() == {"a", "b"}
+        (tmp_path / "tasks" / "a.json").unlink()
+        assert [task.task_id for task in board.list_all()] == ["b"]
+        shown = screen.look()
+    assert shown["tasks"].keys() == {"b"}
+    assert (shown["tasks_total"], shown["metrics"]["tasks_pending"]) == (1, 1)
 
 
 def test_a_journal_that_lost_its_beginning_still_makes_sense() -> None:

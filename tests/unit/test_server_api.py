@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -370,6 +371,34 @@ def test_answers_survive_a_restart(board: TaskBoard, tmp_path: Path) -> None:
             )
     assert told[0] == told[1]
     assert len(board.list_all()) == 1
+
+
+@pytest.mark.parametrize("verb", ["fail", "release", "post"])
+def test_what_a_server_did_before_it_could_answer_is_not_done_again(
+    board: TaskBoard, tmp_path: Path, verb: str
+) -> None:
+    path, body, headers = f"{API}/tasks", {"task_type": "new"}, {"Idempotency-Key": "k"}
+    with served(board, tmp_path / "s") as server, server.client() as client:
+        if verb != "post":
+            board.post(Task(task_type="job", task_id="j"))
+            (held,) = claim(client)
+            path, body = f"{API}/tasks/j/{verb}", {"lease": held["lease"], "error": "boom"}
+            if verb == "release":
+                del body["error"]
+        client.post(path, json=body, headers=headers)
+    (file,) = (tmp_path / "s").glob("*.answers.db")
+    with contextlib.closing(sqlite3.connect(file)) as db, db:  # as if it had died just before
+        db.execute("UPDATE answers SET status = NULL, media_type = NULL, body = NULL")
+    before = board.last_seq()
+    with served(board, tmp_path / "s") as server, server.client() as client:
+        answer = client.post(path, json=body, headers=headers)
+        assert answer.is_success, answer.text
+        other = client.post(path, json=body, headers={"Idempotency-Key": "other"})
+    assert board.last_seq() == before + (verb == "post")
+    if verb == "post":
+        assert other.json() != answer.json()
+    else:
+        problem(other, 409, "lost-lease")
 
 
 def test_a_lease_outlives_the_server_that_gave_it(board: TaskBoard, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -188,6 +189,26 @@ def test_a_command_that_takes_too_long_is_killed_with_its_children(tmp_path: Pat
         command(f"(sleep 2; touch {mark}) & sleep 60", timeout_s=0.3)(Task(task_type="job"))
     threading.Event().wait(2.2)
     assert not mark.exists()
+
+
+def test_a_command_whose_task_was_cancelled_is_killed(board: TaskBoard, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    task_id = board.post(Task(task_type="job"))
+    agent = SwarmAgent(
+        "r", board, handlers={"job": command(f"touch {begun}; sleep 60", 60.0)}, lease_s=0.9
+    )
+    thread = threading.Thread(target=agent.work_cycle)
+    began = time.monotonic()
+    thread.start()
+    while not begun.exists():
+        assert time.monotonic() - began < 10
+        time.sleep(0.01)
+    board.cancel(task_id)
+    thread.join(10)
+    assert not thread.is_alive()
+    task = board.get(task_id)
+    assert task is not None
+    assert task.status is TaskStatus.CANCELLED
 
 
 def test_a_command_does_not_see_the_board_s_token(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,13 +10,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from stigmergy import Task, TaskBoard, TaskStatus
 from stigmergy.errors import TransientError, UsageError
-from stigmergy.wasm import BatchAgent, SwarmManager
+from stigmergy.wasm import BatchAgent, SwarmManager, batch
 from stigmergy.wasm.module.reading import to_binary
 
 WORK = """(module
@@ -75,7 +76,7 @@ def test_a_batch_is_run_at_once_and_completed_together(
 @pytest.mark.parametrize(
     ("payload", "says"),
     [
-        ({"entry": "trap"}, "trap: unreachable in function 5"),
+        ({"entry": "trap"}, "trap: unreachable in function 'trap'"),
         ({"entry": "spin", "max_instructions": 1_000}, "used up its 1000 instructions"),
         ({"entry": "nothing"}, "no function 'nothing'"),
         ({"entry": "square", "args": ["x"]}, "args"),
@@ -291,3 +292,41 @@ def test_others_of_the_swarm_are_left_alone(board: TaskBoard, swarm: SwarmManage
         agent.work_cycle()
     assert {task(board, one).status for one in ids} == {TaskStatus.COMPLETED}
     assert swarm.dispatch(others).agent_results[others[9]] == 81
+
+
+def test_who_is_stopped_gives_long_work_back_between_two_slices(
+    board: TaskBoard, swarm: SwarmManager
+) -> None:
+    short, long = (
+        post(board, entry="square", args=[3]),
+        post(board, entry="spin", max_instructions=10_000_000_000),
+    )
+    stop = threading.Event()
+
+    def stop_once_it_is_claimed() -> None:
+        for event in board.watch(stop=stop):
+            if event.kind == "claimed":
+                stop.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        watching = pool.submit(stop_once_it_is_claimed)
+        agent = BatchAgent(board, swarm)
+        done = agent.run(stop)
+        watching.result()
+    assert (task(board, long).status, task(board, long).attempts) == (TaskStatus.PENDING, 0)
+    assert "the agent was stopped" in str(board.history(long)[-1].data)
+    assert done + agent.given_back == 2
+    assert task(board, short).status in (TaskStatus.PENDING, TaskStatus.COMPLETED)
+
+
+def test_slices_do_not_change_what_comes_of_a_task(
+    board: TaskBoard, swarm: SwarmManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "_LEAST_SLICE", 7)
+    monkeypatch.setattr(batch, "_FIRST_SLICE", 7)
+    ids = [post(board, entry="square", args=[n]) for n in range(5)]
+    spins = post(board, entry="spin", max_instructions=1_000)
+    assert BatchAgent(board, swarm).work_cycle() == 6
+    assert [(task(board, one).result or {})["result"] for one in ids] == [0, 1, 4, 9, 16]
+    assert all((task(board, one).result or {})["instructions"] == 11 for one in ids)
+    assert "used up its 1000 instructions" in (task(board, spins).error or "")

@@ -52,7 +52,7 @@ def test_many_run_and_the_traps_are_told_though_their_agents_are_not() -> None:
     trapped = run("half.wat", "-n", "12", "--args", "i")
     assert trapped.returncode == 1
     assert "12 agents: 11 finished, 1 trapped" in trapped.stdout
-    last = "integer division by zero in function 0 at byte 40: 1 agent, the first is 0"
+    last = "integer division by zero in function 'half' at byte 40: 1 agent, the first is 0"
     assert trapped.stdout.splitlines()[-1] == last
     assert max(map(len, trapped.stdout.splitlines())) <= 80
 

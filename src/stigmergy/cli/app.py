@@ -20,6 +20,7 @@ from stigmergy.cli.run import resume, run
 from stigmergy.cli.serve import serve
 from stigmergy.cli.status import status
 from stigmergy.cli.steer import steer
+from stigmergy.cli.trace import trace
 from stigmergy.cli.wasm import wasm
 from stigmergy.cli.watch import watch
 
@@ -37,6 +38,7 @@ for command in (run, resume, watch, serve, status, logs, report, replay, cancel,
     app.command()(command)
 app.add_typer(hive)
 app.add_typer(steer)
+app.add_typer(trace)
 app.add_typer(board)
 app.add_typer(memory)
 app.add_typer(wasm)

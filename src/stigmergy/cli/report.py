@@ -12,6 +12,7 @@ from rich.console import Console
 
 from stigmergy.cli.journal import open_board, read_journal, state_folder
 from stigmergy.cli.report_content import told_of
+from stigmergy.cli.report_html import html_page
 from stigmergy.cli.report_markdown import markdown
 from stigmergy.cli.report_page import page
 from stigmergy.errors import UsageError
@@ -29,6 +30,9 @@ def report(
     as_markdown: Annotated[
         bool, typer.Option("--markdown", help="For a pull request or a wiki.")
     ] = False,
+    as_html: Annotated[
+        bool, typer.Option("--html", help="As a page with plots, on stdout.")
+    ] = False,
     repo: Annotated[Path, typer.Option("--repo", help="The repository.")] = Path(),
 ) -> None:
     """Report on a run: what landed, what came back and how it was mended, what it took.
@@ -41,9 +45,11 @@ def report(
       stig report
 
       stig report 3fa2 --markdown > REPORT.md
+
+      stig report --html > report.html
     """
-    if as_json and as_markdown:
-        raise UsageError("give --json or --markdown, not both")
+    if as_json + as_markdown + as_html > 1:
+        raise UsageError("give one of --json, --markdown and --html")
     state = state_folder(repo)
     directory = state.find(run)
     with open_board(directory) as board:
@@ -53,5 +59,7 @@ def report(
         print(json.dumps(told.document(), indent=2))
     elif as_markdown:
         print(markdown(told), end="")
+    elif as_html:
+        print(html_page(told), end="")
     else:
         Console().print(page(told))

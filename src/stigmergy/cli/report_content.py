@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass, replace
 
 from stigmergy.board import Event
 from stigmergy.cli.journal import Journal, RunState, state_line
+from stigmergy.cli.report_spent import TABLES
 from stigmergy.coding.outcome import Outcome
 from stigmergy.coding.spec import RunSpec
 from stigmergy.monitor import RunView
+from stigmergy.monitor.spans import Spans, spans_of
 
 __all__ = ["Mending", "ModelUse", "Told", "told_of"]
 
@@ -61,6 +63,7 @@ class Told:
     """None while the run has not come to an end."""
     mendings: tuple[Mending, ...]
     models: tuple[ModelUse, ...]
+    spans: Spans
 
     @property
     def duration_s(self) -> float | None:
@@ -92,6 +95,11 @@ class Told:
             "gate_mean_s": self.gate_mean_s,
             "mendings": [asdict(mending) for mending in self.mendings],
             "models": [asdict(use) for use in self.models],
+            "spent": {
+                name: {key: asdict(spent) for key, spent in table(self.spans).items()}
+                for name, table in TABLES.items()
+            },
+            "attempts": [asdict(span) for span in self.spans.attempts],
         }
 
 
@@ -111,6 +119,7 @@ def told_of(journal: Journal, spec: RunSpec, *, now: float) -> Told:
         outcome=outcome,
         mendings=tuple(_mendings(view)),
         models=tuple(_models(journal.events)),
+        spans=spans_of(journal.events, until=until),
     )
 
 

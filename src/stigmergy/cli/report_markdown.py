@@ -9,6 +9,7 @@ from typing import Final
 from stigmergy.cli.console import clean, clock_time, duration, first_line
 from stigmergy.cli.report_content import Told
 from stigmergy.cli.report_page import models_cells, summary_rows
+from stigmergy.cli.report_spent import TABLES, shares, text_bar
 
 __all__ = ["markdown"]
 
@@ -27,6 +28,7 @@ def markdown(told: Told) -> str:
         parts += ["## Landed, in order", _table(*_landings(told))]
     if told.mendings:
         parts += ["## Came back, and how it was mended", _table(*_mendings(told))]
+    parts += _spent(told)
     if told.models:
         heads = ("model", "asked at", "calls", "replayed", "failed", "tokens in", "out", "cost")
         parts += ["## Models", _table(heads, [models_cells(use) for use in told.models])]
@@ -35,6 +37,20 @@ def markdown(told: Told) -> str:
         rows = [(item.key, item.state, first_line(item.error or "", 400)) for item in failed]
         parts += ["## Failures", _table(("item", "state", "reason"), rows)]
     return "\n\n".join(parts) + "\n"
+
+
+def _spent(told: Told) -> Iterable[str]:
+    """Bars of blocks: Markdown has no plots."""
+    if not told.spans.by_task:
+        return
+    yield "## Where time and money went"
+    for heading, table in TABLES.items():
+        for share in shares(table(told.spans)):
+            most = share.rows[0].value
+            rows = [(row.name, row.text, text_bar(row, most)) for row in share.rows]
+            if share.others:
+                rows.append((f"… and {share.others} with less", "", ""))
+            yield _table((heading, share.what, ""), rows)
 
 
 def _landings(told: Told) -> tuple[Sequence[str], Iterable[Sequence[str]]]:

@@ -16,8 +16,10 @@ from stigmergy.board import TaskBoard
 from stigmergy.cli.dry_run import show_plan
 from stigmergy.cli.journal import is_held
 from stigmergy.cli.live import make_display
+from stigmergy.cli.programlog import LogFormat, LogLevel, write_log
 from stigmergy.cli.serve import beside
 from stigmergy.cli.steer import lift_pause
+from stigmergy.cli.trace import COLLECTOR
 from stigmergy.coding import preflight
 from stigmergy.coding import run as coding_run
 from stigmergy.coding.git.repository import Repository
@@ -120,6 +122,12 @@ def run(
         Literal["none", "plan", "landings"] | None,
         typer.Option(help="Let a person approve each plan, or whatever lands."),
     ] = None,
+    otel: Annotated[
+        bool,
+        typer.Option("--otel", help=f"Send a trace to otel_endpoint, or {COLLECTOR}."),
+    ] = False,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, show the plan, start nothing.")
     ] = False,
@@ -163,7 +171,12 @@ def run(
         sandbox_network=network or None,
         allow_empty=allow_empty,
         approve=approve,
+        log_format=log_format,
+        log_level=log_level,
     )
+    if otel and settings.otel_endpoint is None:
+        settings = settings.model_copy(update={"otel_endpoint": COLLECTOR})
+    write_log(settings.log_format, settings.log_level, environ=os.environ)
     with Repository(repo) as repository:
         prepared = preflight.prepare(
             repository, source, settings, environ=dict(os.environ), now=time.time()
@@ -217,6 +230,8 @@ def resume(
     repo: Repo = Path(),
     serve: Serve = False,
     serve_port: ServePort = 0,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
     plain: Plain = False,
     as_json: AsJson = False,
 ) -> None:
@@ -236,6 +251,10 @@ def resume(
     if is_held(directory, state.holder()) and lift_pause(directory):
         typer.echo(f"run {directory.run_id} was paused, and goes on where it runs")
         return
+    settings = directory.read_spec().settings
+    write_log(
+        log_format or settings.log_format, log_level or settings.log_level, environ=os.environ
+    )
     stop = Stop()
     with stop_on_signals(stop), make_display(as_json=as_json, plain=plain) as display:
         outcome = coding_run.resume(

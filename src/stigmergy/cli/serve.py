@@ -13,8 +13,9 @@ import typer
 
 from stigmergy.board import TaskBoard
 from stigmergy.cli.board.place import BoardUrl, open_board
+from stigmergy.coding.git.repository import Repository
 from stigmergy.coding.run import Beside
-from stigmergy.coding.rundir import RunDirectory
+from stigmergy.coding.rundir import RunDirectory, StateFolder, state_home
 from stigmergy.coding.spec import RunSpec
 from stigmergy.swarm import Stop, stop_on_signals
 
@@ -59,6 +60,12 @@ def serve(
         list[str] | None,
         typer.Option(metavar="ORIGIN", help="Let pages of https://HOST call the API; repeatable."),
     ] = None,
+    memory: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="STIG_MEMORY", metavar="FILE", help="Serve what the swarm has learned, too."
+        ),
+    ] = None,
     rate: Annotated[
         float, typer.Option(min=1, help="Requests a second that a token may make.")
     ] = 1000.0,
@@ -90,6 +97,7 @@ def serve(
         read_only=read_only,
         names=frozenset(name or ()),
         allowed_origins=frozenset(allow_origin or ()),
+        memory=memory,
         rate=Rate(per_s=rate, burst=max(1, round(2 * rate))),
     )
     stop = Stop()
@@ -114,6 +122,7 @@ def beside(port: int) -> Beside:
             port=port,
             token=os.environ.get(_TOKEN_VARIABLE) or None,
             state=directory.path / "server",
+            memory=_memory_of(spec),
             run=ServedRun(directory=directory, spec=spec),
         )
         with serving_board(board, options) as served:
@@ -121,6 +130,15 @@ def beside(port: int) -> Beside:
             yield
 
     return serving
+
+
+def _memory_of(spec: RunSpec) -> Path | None:
+    """Where a run's memory lies; None if there is none and the run makes none."""
+    if spec.settings.memory is not None:
+        return spec.settings.memory
+    with Repository(spec.repository) as repository:
+        file = StateFolder(state_home(repository)).memory()
+    return file if file.exists() or spec.settings.memory_namespace else None
 
 
 def announce(served: Served, *, err: bool = False) -> None:

@@ -80,6 +80,19 @@ def _released(event: Event) -> list[str]:
     return lines
 
 
+def _reported(event: Event) -> list[str]:
+    said = [f"{clean(str(name))} {clean(str(value))}" for name, value in event.data.items()]
+    return [f"reports {', '.join(said)}"] if said else []
+
+
+def _stuck_ended(event: Event) -> list[str]:
+    return _with("ended by the monitor", _many(event, "reason"))
+
+
+def _prioritized(event: Event) -> list[str]:
+    return [f"priority {_text(event, 'priority')}, was {_text(event, 'before')}"]
+
+
 def _cancelled(event: Event) -> list[str]:
     return _with("cancelled", _many(event, "error"))
 
@@ -164,6 +177,9 @@ _EVENTS: Final[Mapping[str, Words]] = {
     "released": _released,
     "cancelled": _cancelled,
     "retried": lambda _: ["begun anew"],
+    "reported": _reported,
+    "stuck_ended": _stuck_ended,
+    "prioritized": _prioritized,
     "landing": _landing,
     "memory_read": _memory_read,
     "memory_written": _memory_written,

@@ -29,7 +29,15 @@ from stigmergy.models import ReplayModel, gateway_config, load_recording, parse_
 from stigmergy.models.providers import open_provider
 from stigmergy.models.reach import check_reachable
 
-__all__ = ["Prepared", "Source", "agent_of", "check_model", "prepare", "replay_label"]
+__all__ = [
+    "Prepared",
+    "Source",
+    "agent_of",
+    "check_model",
+    "check_traces",
+    "prepare",
+    "replay_label",
+]
 
 _HEADS: Final = "refs/heads/"
 
@@ -77,6 +85,7 @@ def prepare(
         )
     agent_of(settings)
     check_model(settings, environ)
+    check_traces(settings)
     settings = _with_memory(settings, state_home(repository))
     items, notes = _items(repository, start, source)
     if hive is not None and settings.model is None:
@@ -171,6 +180,19 @@ def _target(repository: Repository, wanted: str | None) -> str:
     if head.code != 0:
         raise UsageError("no branch is checked out (HEAD is detached): name one with --target")
     return head.stdout.decode().strip()
+
+
+def check_traces(settings: Settings) -> None:
+    """See that the run's trace can be sent, if it is to be.
+
+    Raises:
+        UnsupportedError: the extra `otel` is missing.
+        UsageError: the endpoint is no address.
+    """
+    if settings.otel_endpoint is not None:
+        from stigmergy.monitor.tracing.export import open_exporter
+
+        open_exporter(settings.otel_endpoint).shutdown()
 
 
 def check_model(settings: Settings, environ: dict[str, str]) -> None:

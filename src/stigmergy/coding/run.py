@@ -26,6 +26,7 @@ from stigmergy.coding.git.repository import Repository
 from stigmergy.coding.hive import RESEARCH_KEY, HiveSpec, findings_key
 from stigmergy.coding.keeper import Keeper
 from stigmergy.coding.landing import LandingAgent
+from stigmergy.coding.logbook import log_events
 from stigmergy.coding.memory_in_run import open_run_memory
 from stigmergy.coding.merge.gate import Gate, Red
 from stigmergy.coding.merge.lander import Lander
@@ -46,6 +47,7 @@ from stigmergy.config import Settings
 from stigmergy.errors import TransientError, UsageError
 from stigmergy.monitor import RunView, SwarmView, Thresholds
 from stigmergy.monitor.actions import decide
+from stigmergy.monitor.tracing.live import live_traces
 from stigmergy.swarm import Heartbeat, Nursery, Stop
 
 __all__ = ["STOP_WANTED", "Beside", "Watch", "resume", "start"]
@@ -154,6 +156,9 @@ def _opened(
                 pinned=_pinned(spec, directory.run_id),
             )
         )
+        if spec.settings.otel_endpoint is not None:
+            endpoint = spec.settings.otel_endpoint
+            stack.enter_context(live_traces(board, endpoint, run=directory.run_id))
         context = RunContext(
             spec=spec,
             directory=directory,
@@ -223,6 +228,7 @@ class _Run:
         self._view = SwarmView(Thresholds(silent_s=settings.stuck_after_s))
         self._ticked_at = 0.0
         self._opened_at = context.board.last_seq()
+        """What came before was logged, and heeded, by the process that was there before."""
 
     # Before work ----------------------------------------------------------------------------
 
@@ -339,12 +345,11 @@ class _Run:
         board = self.context.board
         board.wait(after=self._view.seq, timeout_s=timeout_s)
         events = board.events(after=self._view.seq)
-        lines = self._view.take(events)
+        lines = self._take(events)
         if any(event.kind in _WAKING for event in events):
             self.context.pulse.tick()
         if any(event.kind == "cancelled" for event in events):
             self.context.heart.check()
-        self._heed(events)
         self._act_on_stuck()
         watch(self._view.run, lines)
 
@@ -370,14 +375,14 @@ class _Run:
 
     def _catch_up(self, watch: Watch) -> None:
         while events := self.context.board.events(after=self._view.seq):
-            lines = self._view.take(events)
-            self._heed(events)
-            watch(self._view.run, lines)
+            watch(self._view.run, self._take(events))
 
-    def _heed(self, events: Sequence[Event]) -> None:
-        """Stop if somebody asked for it since this process opened the run."""
-        if any(e.kind == STOP_WANTED and e.seq > self._opened_at for e in events):
+    def _take(self, events: Sequence[Event]) -> list[str]:
+        fresh = [event for event in events if event.seq > self._opened_at]
+        log_events(self.context.run_id, fresh)
+        if any(event.kind == STOP_WANTED for event in fresh):
             self.context.stop.set()
+        return self._view.take(events)
 
     def _agents_wanted(self) -> int:
         """As many as the latest wish in the journal says, or else the settings."""

@@ -99,7 +99,7 @@ class Database:
             raise UsageError(f"{self.path} is a database, but no memory; name another file")
         schema = files("stigmergy.memory").joinpath("schema.sql").read_text("utf-8")
         # Hexadecimal, so it can stand in the statement.
-        named = f"INSERT INTO meta VALUES ('memory_id', '{secrets.token_hex(8)}');"  # noqa: S608
+        named = f"INSERT INTO meta VALUES ('memory_id', '{secrets.token_hex(8)}');"
         try:
             db.executescript(
                 f"BEGIN IMMEDIATE; {schema} {named} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"

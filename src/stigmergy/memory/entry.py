@@ -35,6 +35,7 @@ __all__ = [
     "check_origin",
     "check_tags",
     "check_value",
+    "is_reserved",
     "readable",
 ]
 
@@ -287,11 +288,16 @@ def check_tags(tags: Iterable[str], *, reserved: bool = False) -> tuple[str, ...
                 f"{tag[:120]!r} cannot be a tag: up to 100 letters, digits and any of _.:/@+#- , "
                 "and a letter or digit first"
             )
-        if not reserved and tag.startswith(SHARED_FROM):
+        if not reserved and is_reserved(tag):
             raise UsageError(
                 f"the tag {tag!r} says that an entry was imported, which only an import can say"
             )
     return found
+
+
+def is_reserved(tag: str) -> bool:
+    """Whether a tag says that an entry was imported, in whatever letters."""
+    return tag.casefold().startswith(SHARED_FROM)
 
 
 def check_origin(origin: Origin) -> Origin:

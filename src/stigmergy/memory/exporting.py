@@ -13,7 +13,7 @@ from typing import Any, Final
 from stigmergy.board import JsonObject
 from stigmergy.board.task import encode_json
 from stigmergy.errors import NotFoundError
-from stigmergy.memory.entry import SHARED_FROM, Entry
+from stigmergy.memory.entry import Entry, is_reserved
 from stigmergy.memory.rows import COLUMNS, VERSION_COLUMNS, entry_of
 
 __all__ = ["FORMAT", "HEADER", "export_entries", "is_export"]
@@ -37,7 +37,7 @@ def export_entries(
     """
     alive = "(e.expires_at IS NULL OR e.expires_at > ?)"
     held = db.execute(
-        f"SELECT DISTINCT n.name FROM entries e JOIN namespaces n USING (ns) WHERE {alive}",  # noqa: S608
+        f"SELECT DISTINCT n.name FROM entries e JOIN namespaces n USING (ns) WHERE {alive}",
         (now,),
     )
     known = sorted(name for (name,) in held)
@@ -49,7 +49,7 @@ def export_entries(
     count = 0
     for name in wanted:
         rows = db.execute(
-            f"SELECT {COLUMNS}, e.id, w.vector FROM entries e JOIN namespaces n USING (ns) "  # noqa: S608
+            f"SELECT {COLUMNS}, e.id, w.vector FROM entries e JOIN namespaces n USING (ns) "
             f"LEFT JOIN vectors w ON w.entry = e.id WHERE n.name = ? AND {alive} ORDER BY e.key",
             (name, now),
         )
@@ -63,7 +63,7 @@ def export_entries(
 
 def _history_rows(db: sqlite3.Connection, row: int, now: float) -> list[tuple[Any, ...]]:
     return db.execute(
-        f"SELECT {VERSION_COLUMNS} FROM versions v JOIN entries e ON e.id = v.entry "  # noqa: S608
+        f"SELECT {VERSION_COLUMNS} FROM versions v JOIN entries e ON e.id = v.entry "
         "JOIN namespaces n USING (ns) WHERE v.entry = ? "
         "AND (v.expires_at IS NULL OR v.expires_at > ?) ORDER BY v.version",
         (row, now),
@@ -86,7 +86,7 @@ def _version(entry: Entry) -> JsonObject:
         "kind": entry.kind,
         "value": entry.value,
         # Those that an import sets follow from the origin.
-        "tags": [tag for tag in entry.tags if not tag.startswith(SHARED_FROM)],
+        "tags": [tag for tag in entry.tags if not is_reserved(tag)],
         "version": entry.version,
         "updated_at": entry.updated_at,
         "expires_at": entry.expires_at,

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import sqlite3
 from dataclasses import dataclass, replace
-from typing import Literal, assert_never
+from typing import Final, Literal, assert_never, get_args
 
 from stigmergy.board import JsonObject
 from stigmergy.errors import UsageError
-from stigmergy.memory.entry import SHARED_FROM, Entry, check_key
+from stigmergy.memory.entry import Entry, check_key, is_reserved
 from stigmergy.memory.lines import Content, Item
 from stigmergy.memory.writing import Draft, find, put, put_history
 
-__all__ = ["Conflict", "Imported", "Policy", "write_entries"]
+__all__ = ["POLICIES", "Conflict", "Imported", "Policy", "write_entries"]
 
 Policy = Literal["keep", "replace", "both"]
+POLICIES: Final[tuple[Policy, ...]] = get_args(Policy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,4 +141,4 @@ def _says_the_same(held: Entry, coming: Entry) -> bool:
 
 
 def _own(entry: Entry) -> list[str]:
-    return [tag for tag in entry.tags if not tag.startswith(SHARED_FROM)]
+    return [tag for tag in entry.tags if not is_reserved(tag)]

@@ -33,6 +33,7 @@ from stigmergy.memory.entry import (
     check_origin,
     check_tags,
     check_value,
+    is_reserved,
 )
 from stigmergy.memory.exporting import FORMAT, HEADER
 from stigmergy.memory.secretwords import looks_secret, redact_json
@@ -252,7 +253,7 @@ class _Reader:
         return Draft(entry=entry, value=check_value(value, entry.kind, what=what))
 
     def _tags(self, version: _VersionPart) -> tuple[str, ...]:
-        own = [tag for tag in version.tags if not tag.startswith(SHARED_FROM)]
+        own = [tag for tag in version.tags if not is_reserved(tag)]
         for tag in sorted(set(version.tags) - set(own)):
             self._tell(f"the tag {tag[:120]!r} was stripped: only this import says where from")
         tags = check_tags(own)

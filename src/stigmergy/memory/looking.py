@@ -12,9 +12,9 @@ from stigmergy.memory.rows import COLUMNS, VERSION_COLUMNS, entry_of
 
 __all__ = ["drop_namespace", "get", "history", "namespaces", "page"]
 
-_ENTRY: Final = f"SELECT {COLUMNS} FROM entries e JOIN namespaces n USING (ns)"  # noqa: S608
+_ENTRY: Final = f"SELECT {COLUMNS} FROM entries e JOIN namespaces n USING (ns)"
 _HISTORY: Final = (
-    f"SELECT {VERSION_COLUMNS} FROM versions v "  # noqa: S608
+    f"SELECT {VERSION_COLUMNS} FROM versions v "
     "JOIN entries e ON e.id = v.entry JOIN namespaces n USING (ns) "
     "WHERE n.name = ? AND e.key = ? AND (v.expires_at IS NULL OR v.expires_at > ?) "
     "ORDER BY v.version DESC"
@@ -24,7 +24,7 @@ _NAMESPACES: Final = f"""
     SELECT n.name, e.kind, count(*), sum(length(CAST(e.value AS BLOB))), max(e.updated_at),
       count(json_extract(e.origin, '$.imported_from')), count(v.entry)
     FROM entries e JOIN namespaces n USING (ns) LEFT JOIN vectors v ON v.entry = e.id
-    WHERE {_ALIVE} GROUP BY n.name, e.kind ORDER BY n.name, e.kind"""  # noqa: S608
+    WHERE {_ALIVE} GROUP BY n.name, e.kind ORDER BY n.name, e.kind"""
 
 
 def get(db: sqlite3.Connection, namespace: str, key: str, *, now: float) -> Entry | None:

@@ -37,7 +37,7 @@ from stigmergy.memory.entry import (
 )
 from stigmergy.memory.exporting import export_entries
 from stigmergy.memory.fulltext import scope_of
-from stigmergy.memory.importing import Imported, Policy, write_entries
+from stigmergy.memory.importing import POLICIES, Imported, Policy, write_entries
 from stigmergy.memory.lines import read_lines
 from stigmergy.memory.search import Search
 from stigmergy.memory.secretwords import looks_secret, redact_json
@@ -53,6 +53,7 @@ HISTORY_LIMIT: Final = 20
 """Earlier versions of a key that are kept."""
 MAX_FOUND: Final = 1000
 MAX_QUERY_CHARS: Final = 100_000
+_LONGEST_S: Final = 100 * 366 * 24 * 3600.0
 _NOWHERE: Final = Origin()
 
 
@@ -138,8 +139,8 @@ class Memory:
         now = self._clock()
         if origin.imported_from is not None or origin.via:
             raise UsageError("only an import can say that an entry was imported")
-        if ttl_s is not None and not ttl_s > 0:
-            raise UsageError(f"a time to live of {ttl_s} s is none: it must be greater than 0")
+        if ttl_s is not None and not 0 < ttl_s <= _LONGEST_S:
+            raise UsageError(f"a time to live of {ttl_s} s is none: more than 0, up to 100 years")
         clean = redact_json(json.loads(check_value(value, "value", what=_called(namespace, key))))
         entry = Entry(
             namespace=check_namespace(namespace),
@@ -351,6 +352,8 @@ class Memory:
         """
         if namespace is not None:
             check_namespace(namespace)
+        if policy not in POLICIES:
+            raise UsageError(f"{policy[:40]!r} is no policy; there are {', '.join(POLICIES)}")
         check_origin(Origin(imported_from=source or None))
         if not source or looks_secret(source):
             raise UsageError("say where it comes from: a name that holds no secret")

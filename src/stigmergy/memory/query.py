@@ -13,7 +13,7 @@ from typing import Final
 
 __all__ = ["Chosen", "any_label", "any_of", "beginning", "choose", "exactly", "significant_words"]
 
-MAX_WORDS: Final = 64
+MAX_WORDS: Final = 40
 """Distinct words that are considered at all."""
 MAX_CHOSEN: Final = 12
 """Words that are looked for."""

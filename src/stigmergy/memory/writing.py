@@ -36,7 +36,7 @@ class StaleVersionError(TransientError):
 _PURGED_BY_A_WRITE: Final = 200
 
 _FIND: Final = (
-    f"SELECT {COLUMNS}, e.id FROM entries e JOIN namespaces n USING (ns) "  # noqa: S608
+    f"SELECT {COLUMNS}, e.id FROM entries e JOIN namespaces n USING (ns) "
     "WHERE n.name = ? AND e.key = ?"
 )
 
@@ -92,7 +92,9 @@ def put(
     if found is None:
         return _insert(db, draft)
     entry, row = found
-    if _is_same(entry, wanted) and draft.vector is None:
+    if _is_same(entry, wanted):
+        if draft.vector is not None:
+            _set_vector(db, row, _namespace(db, wanted.namespace), draft.vector)
         return entry
     return _update(db, draft, entry, row, history_limit=history_limit)
 
@@ -142,18 +144,13 @@ def _is_expired(entry: Entry, now: float) -> bool:
 
 
 def _is_same(one: Entry, other: Entry) -> bool:
-    said = (one.kind, one.value, one.tags, one.expires_at, one.origin)
-    # 1 and True are equal in Python, and are not the same value.
-    return said == (
-        other.kind,
-        other.value,
-        other.tags,
-        other.expires_at,
-        other.origin,
-    ) and _exact(one.value) == _exact(other.value)
+    about = (one.kind, one.tags, one.expires_at, one.origin)
+    same = about == (other.kind, other.tags, other.expires_at, other.origin)
+    return same and _exact(one.value) == _exact(other.value)
 
 
 def _exact(value: Json) -> str:
+    # As text, for 1 and True are equal in Python, and are not the same value.
     return json.dumps(value, sort_keys=True)
 
 
@@ -223,12 +220,14 @@ def _drop_row(db: sqlite3.Connection, row: int) -> None:
 
 def _set_vector(db: sqlite3.Connection, row: int, ns: int, vector: Vector | None) -> None:
     """The vector of an entry; a text that changed has none until it is given its own."""
-    changed = db.execute("DELETE FROM vectors WHERE entry = ?", (row,)).rowcount
+    stored = db.execute("SELECT vector FROM vectors WHERE entry = ?", (row,)).fetchone()
+    if stored == (None if vector is None else (vector.data,)):
+        return
+    db.execute("DELETE FROM vectors WHERE entry = ?", (row,))
     if vector is not None:
         values = (row, ns, vector.dims, vector.data)
         db.execute("INSERT INTO vectors (entry, ns, dims, vector) VALUES (?, ?, ?, ?)", values)
-    if vector is not None or changed:
-        db.execute("UPDATE namespaces SET vector_epoch = vector_epoch + 1 WHERE ns = ?", (ns,))
+    db.execute("UPDATE namespaces SET vector_epoch = vector_epoch + 1 WHERE ns = ?", (ns,))
 
 
 def _namespace(db: sqlite3.Connection, name: str) -> int:

@@ -49,6 +49,8 @@ class AgentRow:
     """Leases of it that ran out, one after another."""
     stuck: bool = False
     """As the alerts have it."""
+    lost: bool = False
+    """The process of its run is gone."""
 
     @property
     def task_id(self) -> str | None:
@@ -63,9 +65,9 @@ class AgentRow:
     @property
     def state(self) -> AgentState:
         """In one word."""
-        if self.held:
+        if self.held and not self.lost:
             return "stuck" if self.stuck else "waiting" if self.waiting else "working"
-        return "gone" if self.gone else "failed" if self.has_failed else "idle"
+        return "gone" if self.gone or self.lost else "failed" if self.has_failed else "idle"
 
 
 class AgentBook:
@@ -99,7 +101,7 @@ class AgentBook:
             row = self.rows[name] = AgentRow(name, since=event.at)
             self.dropped.discard(name)
             self._forget_some()
-        if event.kind != "expired":
+        if event.kind != "expired" and event.kind not in _BY_OTHERS:
             row.last_seen, row.gone = event.at, False
         handler(self, row, event, task)
         self.changed.add(name)
@@ -208,11 +210,17 @@ def _expired(book: AgentBook, row: AgentRow, event: Event, _task: TaskRow | None
     row.gone = not row.held
 
 
+def _taken_away(book: AgentBook, row: AgentRow, event: Event, task: TaskRow | None) -> None:
+    if task is None or not task.is_held:
+        book.drop(row, event)
+
+
 def _dropped(book: AgentBook, row: AgentRow, event: Event, _task: TaskRow | None) -> None:
     book.drop(row, event)
 
 
-_ENDS: Final = frozenset({"completed", "failed", "expired", "released", "cancelled"})
+_BY_OTHERS: Final = frozenset({"edited", "removed"})
+_ENDS: Final = _BY_OTHERS | {"completed", "failed", "expired", "released", "cancelled"}
 _Handler = Callable[[AgentBook, AgentRow, Event, TaskRow | None], None]
 _HANDLERS: Final[Mapping[str, _Handler]] = {
     "claimed": _claimed,
@@ -225,4 +233,6 @@ _HANDLERS: Final[Mapping[str, _Handler]] = {
     "expired": _expired,
     "released": _dropped,
     "cancelled": _dropped,
+    "edited": _taken_away,
+    "removed": _taken_away,
 }

@@ -69,6 +69,10 @@ class AttemptBook:
 
     def take(self, event: Event, row: TaskRow | None, *, has_model: bool) -> Attempt | None:
         """Go on by one event; the attempt that it belongs to or ended."""
+        if event.kind == "run_ended":
+            self.running.clear()
+        if event.kind in ("edited", "removed") and not (row is not None and row.is_held):
+            self.running.pop(event.task_id, None)  # a person took it from its agent
         if event.kind == "claimed":
             found = Attempt(event.task_id, event.agent_id, since=event.at, heard_at=event.at)
             self.running[event.task_id] = found

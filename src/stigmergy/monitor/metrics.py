@@ -158,13 +158,13 @@ def _agents(here: Situation) -> dict[str, float | None]:
     for row in here.agents.values():
         if row.is_lander:
             continue
-        if not row.held:
-            idle += not row.gone
+        if row.lost or not row.held:
+            idle += not row.gone and not row.lost
             continue
         working += 1
         waiting += row.waiting and not row.stuck
         stuck += row.stuck
-    if here.run.started_at is not None and here.run.ended_at is None:
+    if here.run.started_at is not None and here.run.ended_at is None and not here.crashed:
         # A run's agents that never had a task are in no event, but they are there.
         idle = max(idle, _wanted(here) - working)
     return {

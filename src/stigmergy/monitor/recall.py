@@ -7,18 +7,16 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from stigmergy.board import Event, JsonObject
-from stigmergy.monitor.reading import amount, names, text
+from stigmergy.monitor.reading import names, text
 
 __all__ = ["MemoryUse"]
 
 LATEST: Final = 50
-_READS: Final = frozenset({"memory_read", "memory_searched"})
-_WRITES: Final = frozenset({"memory_stored", "memory_written", "memory_deleted", "reflected"})
 
 
 @dataclass(slots=True)
 class MemoryUse:
-    """How often, and the latest fifty. A count is None until the first."""
+    """How many entries, and the latest fifty uses. A count is None until the first."""
 
     reads: int | None = None
     writes: int | None = None
@@ -26,21 +24,27 @@ class MemoryUse:
 
     def take(self, event: Event) -> None:
         """Go on by one event."""
-        if event.kind in _READS:
-            entries = len(names(event, "entries")) or int(amount(event, "count") or 1)
-            self.reads = (self.reads or 0) + entries
-        elif event.kind in _WRITES:
-            self.writes = (self.writes or 0) + 1
-        else:
-            return
+        match event.kind:
+            case "memory_read":
+                keys = names(event, "keys")
+                self.reads = (self.reads or 0) + len(keys)
+                self._note(event, ", ".join(keys))
+            case "memory_written":
+                self.writes = (self.writes or 0) + 1
+                self._note(event, text(event, "key"))
+            case _:
+                pass
+
+    def _note(self, event: Event, key: str) -> None:
         self.latest.append(
             {
                 "id": str(event.seq),
                 "at": event.at,
                 "namespace": text(event, "namespace"),
-                "key": text(event, "key") or text(event, "query"),
-                "kind": event.kind,
-                "by": event.agent_id or text(event, "by"),
+                "key": key[:500],
+                "kind": "read" if event.kind == "memory_read" else "write",
+                "by": event.agent_id,
+                "task_id": event.task_id,
             }
         )
 

@@ -128,8 +128,9 @@ class TaskBook:
             return self.rows.get(event.task_id)
         row = self.rows.get(event.task_id) or self._enter(event.task_id)
         handler(self, row, event)
-        if event.kind != "removed":
-            self._settle(row)
+        if event.kind == "removed":
+            return None
+        self._settle(row)
         return row
 
     def visible(self) -> Generator[TaskRow]:
@@ -216,8 +217,11 @@ class TaskBook:
             self._promote()
         elif was is None or was in _FINAL:
             self.finished.pop(name, None)
-            place = self.shown if len(self.shown) < SHOWN else self._hidden
-            place[name] = None
+            if len(self.shown) < SHOWN:
+                self.shown[name] = None
+            else:
+                self._hidden[name] = None
+                self.dropped.add(name)  # it may have been shown while it was finished
             self.depend(row, row.depends_on)
         elif row.is_held and name in self._hidden:
             del self._hidden[name]

@@ -22,7 +22,6 @@ from stigmergy.monitor.changes import LIMITS
 from stigmergy.monitor.critical import critical_path
 from stigmergy.monitor.durations import Durations
 from stigmergy.monitor.metrics import measure
-from stigmergy.monitor.reading import text
 from stigmergy.monitor.recall import MemoryUse
 from stigmergy.monitor.run import RunView
 from stigmergy.monitor.series import Series, Standing
@@ -53,7 +52,6 @@ class SwarmView:
         self.memory = MemoryUse()
         self.series = Series()
         self.durations = Durations()
-        self.paused: set[str] = set()
         self.alerts: dict[str, Alert] = {}
         self.activity: deque[Line] = deque(maxlen=LIMITS["activity"])
         self.seq = 0
@@ -104,10 +102,6 @@ class SwarmView:
         match event.kind:
             case "claimed":
                 self._last_claim_at = event.at
-            case "paused":
-                self.paused.add(text(event, "task_type") or "*")
-            case "resumed":
-                self.paused.discard(text(event, "task_type") or "*")
             case "run_started":
                 self.crashed = False
             case kind if kind in _SETTLED and row is not None:
@@ -143,7 +137,7 @@ class SwarmView:
             if (before := self.alerts.get(name)) is not None:
                 found[name] = alert.stood_since(before.since)
         self.alerts = found
-        self._mark_stuck()
+        self._mark_agents()
         self._find_path(now)
 
     def situation(self) -> Situation:
@@ -158,11 +152,13 @@ class SwarmView:
             crashed=self.crashed,
         )
 
-    def _mark_stuck(self) -> None:
+    def _mark_agents(self) -> None:
         stuck = {alert.agent_id for alert in self.alerts.values() if alert.kind in STUCK}
+        crashed = self.crashed and self.run.ended_at is None
         for name, row in self.agents.rows.items():
-            if row.stuck is not (name in stuck):
-                row.stuck = not row.stuck
+            marks = name in stuck, crashed
+            if marks != (row.stuck, row.lost):
+                row.stuck, row.lost = marks
                 self.agents.changed.add(name)
 
     def _find_path(self, now: float) -> None:
@@ -182,6 +178,11 @@ class SwarmView:
         return row is not None and not row.is_final
 
     # Documents --------------------------------------------------------------------------------
+
+    @property
+    def paused(self) -> set[str]:
+        """Task types that are not taken; `*` is every type."""
+        return self.run.paused
 
     @property
     def state(self) -> str:

@@ -25,6 +25,7 @@ from starlette.types import ASGIApp
 import stigmergy
 from stigmergy.board import TaskBoard
 from stigmergy.errors import StigmergyError
+from stigmergy.memory import Memory
 from stigmergy.monitor import SwarmView
 from stigmergy.server.auth import TokenTable
 from stigmergy.server.bridge import Bridge
@@ -38,7 +39,7 @@ from stigmergy.server.live import routes as live
 from stigmergy.server.origins import Origins
 from stigmergy.server.problems import Problem, invalid, problem_of, problem_response
 from stigmergy.server.rates import Rate, RateTable
-from stigmergy.server.routes import blobs, journal, leases, site, steering, tasks
+from stigmergy.server.routes import blobs, journal, leases, memory, metrics, site, steering, tasks
 from stigmergy.server.tail import JournalTail
 
 __all__ = ["AppSettings", "build_app", "openapi_document", "routers"]
@@ -61,6 +62,8 @@ class AppSettings:
     limits: BodyLimits = field(default_factory=BodyLimits)
     rate: Rate = field(default_factory=Rate)
     read_only: bool = False
+    memory: Memory | None = None
+    """Open; it is not closed."""
     run: ServedRun | None = None
     """The coding run that the board belongs to."""
     replay: ReplaySource | None = None
@@ -75,6 +78,8 @@ def routers() -> list[APIRouter]:
         steering.router,
         journal.router,
         blobs.router,
+        memory.router,
+        metrics.router,
         site.router,
         live.router,
         live.preview_router,
@@ -102,7 +107,7 @@ def build_app(
         files = settings.run and await asyncio.to_thread(
             RunFiles.open, settings.run.directory, settings.run.spec, board
         )
-        shown = LiveSite(Feed(source, SwarmView), files)
+        shown = LiveSite(Feed(source, SwarmView), board, files)
         desk = ClaimDesk(board, bridge)
         context = ServerContext(
             board=board,
@@ -113,6 +118,8 @@ def build_app(
             closing=asyncio.Event(),
             live=shown,
             read_only=settings.read_only,
+            memory=settings.memory,
+            run=settings.run,
         )
         app.state.context = context
         tail.listen(desk.take)

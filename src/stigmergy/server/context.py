@@ -16,6 +16,7 @@ from stigmergy.board import Lease, TaskBoard
 from stigmergy.board.task import JsonObject
 from stigmergy.coding.rundir import RunDirectory
 from stigmergy.coding.spec import RunSpec
+from stigmergy.memory import Memory
 from stigmergy.server.auth import Principal, Scope
 from stigmergy.server.bridge import Bridge
 from stigmergy.server.desk import ClaimDesk
@@ -103,6 +104,8 @@ class ServerContext:
     """Set when the server ends: streams end then."""
     live: LiveSite
     """The feed of what happens, with the files of the coding run that the board belongs to."""
+    memory: Memory | None = None
+    """What the swarm has learned; None where it is not served."""
     run: ServedRun | None = None
     """None of a board that belongs to no run here."""
 
@@ -132,10 +135,11 @@ def principal_of(request: Request) -> Principal:
     return principal
 
 
-def needs(scope: Scope) -> Callable[[Request], None]:
+def needs(scope: Scope) -> Callable[[Request], Coroutine[Any, Any, None]]:
     """A dependency that refuses who may do less."""
 
-    def check(request: Request) -> None:
+    # Async though it waits for nothing: FastAPI gives every other one to a thread.
+    async def check(request: Request) -> None:
         held = principal_of(request).scope
         if held < scope:
             text = f"this needs a token of scope {scope.name.lower()}, not {held.name.lower()}"

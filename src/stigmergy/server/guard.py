@@ -11,6 +11,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -37,6 +38,8 @@ _WRITES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _METHODS: Final = "GET, POST, PUT, DELETE"
 _HEADERS: Final = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
 _LONGEST_KEY: Final = 200
+_DISCARDED_BYTES: Final = 16 * 1024**2
+_DISCARD_S: Final = 1.0
 _NOT_KEPT: Final = frozenset({401, 403, 408, 429, 499})
 """These say nothing about what the request asks for."""
 _SAFE_HEADERS: Final = {
@@ -221,17 +224,22 @@ class _Body:
     def __init__(self, rules: GuardRules, limit: int) -> None:
         self._rules = rules
         self._limit = limit
+        self._more = True
         self.content = bytearray()
 
     async def read(self, receive: Receive, headers: Headers) -> None:
         """Read all of it."""
         told = headers.get("content-length", "0")
-        if told.isascii() and told.isdigit() and (len(told) > 15 or int(told) > self._limit):
-            raise self._too_large()
         try:
+            if told.isascii() and told.isdigit() and (len(told) > 15 or int(told) > self._limit):
+                raise self._too_large()
             async with asyncio.timeout(self._rules.limits.read_s):
                 while await self._read_more(receive):
                     pass
+        except Problem as problem:
+            if problem.status == 413 and self._more:
+                await _discard(receive)
+            raise
         except TimeoutError:
             raise Problem(
                 status=408,
@@ -245,6 +253,7 @@ class _Body:
         if message["type"] == "http.disconnect":
             raise Problem(status=499, kind="broken-off", detail="the request broke off")
         chunk = message.get("body", b"")
+        self._more = bool(message.get("more_body", False))
         self.content += chunk
         self._rules.held_bytes += len(chunk)
         if len(self.content) > self._limit:
@@ -252,7 +261,7 @@ class _Body:
         if self._rules.held_bytes > self._rules.limits.together_bytes:
             text = "too many large requests at a time"
             raise Problem(status=503, kind="busy", detail=text, retry_after_s=1.0)
-        return bool(message.get("more_body", False))
+        return self._more
 
     def let_go(self) -> None:
         """It is in memory no longer."""
@@ -267,6 +276,18 @@ class _Body:
             "/api/v1/blobs",
             headers={"Connection": "close"},
         )
+
+
+async def _discard(receive: Receive) -> None:
+    """Take what else comes for a moment: who is cut off while sending hears no answer."""
+    left = _DISCARDED_BYTES
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DISCARD_S):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
 
 
 class _Reply:

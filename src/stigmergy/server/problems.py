@@ -26,6 +26,7 @@ from stigmergy.errors import (
     UnsupportedError,
     UsageError,
 )
+from stigmergy.memory.writing import StaleVersionError
 
 __all__ = ["PREFIX", "Problem", "invalid", "problem_of", "problem_response"]
 
@@ -82,6 +83,8 @@ def problem_of(error: Exception) -> Problem:
             return Problem(status=404, kind="not-found", detail=str(error))
         case UsageError():
             return Problem(status=422, kind="refused", detail=str(error))
+        case StaleVersionError():
+            return Problem(status=409, kind="stale-version", detail=str(error))
         case TransientError():
             retry = error.retry_after_s or _BUSY_S
             return Problem(status=503, kind="busy", detail=str(error), retry_after_s=retry)

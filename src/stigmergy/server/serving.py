@@ -17,6 +17,7 @@ import platformdirs
 
 from stigmergy.board import TaskBoard
 from stigmergy.errors import NotFoundError, UsageError
+from stigmergy.memory import Memory
 from stigmergy.models.serving import running
 from stigmergy.server.app import AppSettings, build_app
 from stigmergy.server.auth import (
@@ -66,6 +67,8 @@ class ServeOptions:
     limits: BodyLimits = field(default_factory=BodyLimits)
     state: Path | None = None
     """The folder of what the server keeps for itself; the user's if not given."""
+    memory: Path | None = None
+    """The file of what the swarm has learned, served too; it is made if it is not there."""
     run: ServedRun | None = None
     """The coding run that the board belongs to."""
     replay: ReplaySource | None = None
@@ -118,6 +121,7 @@ def serving_board(board: TaskBoard, options: ServeOptions) -> Generator[Served]:
             limits=options.limits,
             rate=options.rate,
             read_only=options.read_only,
+            memory=None if options.memory is None else stack.enter_context(Memory(options.memory)),
             run=options.run,
             replay=options.replay,
         )

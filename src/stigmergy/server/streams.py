@@ -21,7 +21,7 @@ from stigmergy.server.tail import line_of
 __all__ = ["EventStream", "journal_chunks"]
 
 _PAGE: Final = 500
-_SILENCE_S: Final = 15.0
+_SILENCE_S: Final = 10.0
 """A comment goes out after it, so that proxies and clients see the stream alive."""
 
 

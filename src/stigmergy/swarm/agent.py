@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar, runtime_checkable
 
 from stigmergy.board import DEFAULT_LEASE_S, JsonObject, Task, TaskStatus, TaskType
 from stigmergy.board.task import new_task_id
@@ -13,10 +13,24 @@ from stigmergy.errors import LostLeaseError, TransientError, UsageError
 from stigmergy.swarm.agentboard import AgentBoard
 from stigmergy.swarm.heartbeat import Heartbeat
 
-__all__ = ["Handler", "SwarmAgent"]
+__all__ = ["Handler", "Interruptible", "SwarmAgent"]
 
 Handler = Callable[[Task], JsonObject | None]
 """Does the work of a task and returns its result. What it raises fails the attempt."""
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """A handler that can end early when its work is void."""
+
+    def __call__(self, task: Task) -> JsonObject | None:
+        """As `Handler`."""
+        ...
+
+    def work(self, task: Task, lost: threading.Event) -> JsonObject | None:
+        """As `Handler`; ends soon when `lost` is set, and what it raises or returns is not used."""
+        ...
+
 
 _ERROR_CHARS: Final = 4000
 _COMPLETED: Final = TaskStatus.COMPLETED
@@ -94,8 +108,11 @@ class SwarmAgent:
             return self._board.fail(task, reason, retry=True)
         try:
             self._board.start(task)
-            with Heartbeat(self._board) as heart, heart.holding(task, lease_s=self._lease_s):
-                result, error = self._attempt(handler, task)
+            with (
+                Heartbeat(self._board) as heart,
+                heart.holding(task, lease_s=self._lease_s) as held,
+            ):
+                result, error = self._attempt(handler, task, held.lost)
             return self._report(task, result, error)
         except LostLeaseError:
             return self._board.get(task.task_id) or task
@@ -152,8 +169,11 @@ class SwarmAgent:
             if handler is None:
                 return patient(lambda: self.execute_task(task)).status is _COMPLETED, None
             patient(lambda: self._board.start(task))
-            with Heartbeat(self._board) as heart, heart.holding(task, lease_s=self._lease_s):
-                result, error = self._attempt(handler, task)
+            with (
+                Heartbeat(self._board) as heart,
+                heart.holding(task, lease_s=self._lease_s) as held,
+            ):
+                result, error = self._attempt(handler, task, held.lost)
                 if error is None and not stop.is_set():
                     return patient(lambda: self._hand_in(task, result))
                 return patient(lambda: self._report(task, result, error)).status is _COMPLETED, None
@@ -174,10 +194,14 @@ class SwarmAgent:
             return False, None
         return True, claimed[0] if claimed else None
 
-    def _attempt(self, handler: Handler, task: Task) -> tuple[JsonObject, Exception | None]:
+    def _attempt(
+        self, handler: Handler, task: Task, lost: threading.Event
+    ) -> tuple[JsonObject, Exception | None]:
         try:
             # A payload that was too large for the board is in a file, which may be damaged.
             loaded = replace(task, payload=self._board.load(task.payload))
+            if isinstance(handler, Interruptible):
+                return handler.work(loaded, lost) or {}, None
             return handler(loaded) or {}, None
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is the attempt's failure
             return {}, error

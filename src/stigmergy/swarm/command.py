@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import tempfile
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, Final, cast
@@ -22,6 +24,8 @@ _REFUSES: Final = 65
 """An exit code: this task would fail each time. Source: sysexits.h, EX_DATAERR."""
 _MOST_BYTES: Final = 16 * 1024**2
 _TOLD_BYTES: Final = 2_000
+_LOOK_S: Final = 0.2
+"""How soon a command whose task is lost is killed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,15 +45,24 @@ class CommandHandler:
     timeout_s: float
 
     def __call__(self, task: Task) -> JsonObject:
-        """The result.
+        """The result; see `work`."""
+        return self.work(task, threading.Event())
+
+    def work(self, task: Task, lost: threading.Event) -> JsonObject:
+        """The result. The program is killed when `lost` is set.
 
         Raises:
             UsageError: the program refused the task, or cannot be started.
-            StigmergyError: it failed, or took too long.
+            StigmergyError: it failed, took too long, or the task was lost meanwhile.
         """
-        given = json.dumps(task_to_json(task)).encode()
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
-            code = self._run(task, given, out, errors)
+        with (
+            tempfile.TemporaryFile() as given,
+            tempfile.TemporaryFile() as out,
+            tempfile.TemporaryFile() as errors,
+        ):
+            given.write(json.dumps(task_to_json(task)).encode())
+            given.seek(0)
+            code = self._run(task, (given, out, errors), lost)
             said = _end_of(errors)
             if code == _REFUSES:
                 raise UsageError(f"the command refused the task: {said}")
@@ -57,13 +70,16 @@ class CommandHandler:
                 raise StigmergyError(f"the command ended with {code}: {said}")
             return _result(out)
 
-    def _run(self, task: Task, given: bytes, out: IO[bytes], errors: IO[bytes]) -> int:
+    def _run(
+        self, task: Task, files: tuple[IO[bytes], IO[bytes], IO[bytes]], lost: threading.Event
+    ) -> int:
         environment = {**os.environ, "STIG_TASK_ID": task.task_id, "STIG_TASK_TYPE": task.task_type}
         environment.pop("STIG_TOKEN", None)  # the command acts on a task, not on the board
+        given, out, errors = files
         try:
             process = subprocess.Popen(
                 list(self.argv),
-                stdin=subprocess.PIPE,
+                stdin=given,
                 stdout=out,
                 stderr=errors,
                 env=environment,
@@ -71,15 +87,20 @@ class CommandHandler:
             )
         except (OSError, ValueError) as error:
             raise UsageError(f"cannot start {self.argv[0]!r}: {error}") from error
+        until = time.monotonic() + self.timeout_s
         try:
-            process.communicate(given, timeout=self.timeout_s)
-        except subprocess.TimeoutExpired:
-            raise StigmergyError(f"the command took longer than {self.timeout_s:g} s") from None
+            while True:
+                left = until - time.monotonic()
+                if left <= 0:
+                    raise StigmergyError(f"the command took longer than {self.timeout_s:g} s")
+                if lost.is_set():
+                    raise StigmergyError("the task was lost while the command was at work")
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    return process.wait(min(left, _LOOK_S))
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        return process.returncode
 
 
 def _result(out: IO[bytes]) -> JsonObject:

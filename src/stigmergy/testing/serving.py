@@ -86,6 +86,12 @@ class ServerProcess:
         """Where it is served."""
         return ServedBoard(url=f"http://127.0.0.1:{self._port}", tokens=_tokens(self._file))
 
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        assert self._process is not None, "it was not started"
+        return self._process.pid
+
     def start(self) -> None:
         """Start it, and wait until it answers."""
         program = "from stigmergy.cli import main; main()"

@@ -2,6 +2,7 @@
 
 import base64
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ __all__ = ["BatchAgent"]
 
 _RETRY_S: Final = 0.25
 _KEPT_MODULES: Final = 32
+_FIRST_SLICE: Final = 1_000_000_000
+"""Instructions of all agents together until `stop` is looked at; twice as many while quick."""
+_LEAST_SLICE: Final = 1_000_000
+_SLICE_S: Final = 0.5
 _OPEN: Final = (TaskStatus.PENDING, TaskStatus.CLAIMED, TaskStatus.IN_PROGRESS)
 
 
@@ -32,6 +37,8 @@ class _Outcome:
     error: str = ""
     retry: bool = False
     """Whether it may go well when tried again, maybe by another agent."""
+    given_back: bool = False
+    """It was not run to its end, and the attempt does not count."""
 
 
 class _ModuleAbsentError(UsageError):
@@ -85,6 +92,8 @@ class BatchAgent:
         self._lease_s = lease_s
         self.failed = 0
         """How many tasks failed here."""
+        self.given_back = 0
+        """How many tasks were given back unfinished, because it was stopped."""
         self._recent: dict[str, None] = {}
         """The digests of the modules that it loaded, the one used last at the end."""
 
@@ -118,8 +127,9 @@ class BatchAgent:
             except TransientError:
                 stop.wait(idle_s)
             if tasks:
-                done += len(tasks)
+                taken, back = len(tasks), self.given_back
                 tasks = self._work(tasks, stop, claim=True)
+                done += taken - (self.given_back - back)
                 if progress:
                     progress(done)
         for task in tasks:
@@ -158,14 +168,14 @@ class BatchAgent:
         with Heartbeat(self._board) as heart, ExitStack() as held:
             for task in tasks:
                 held.enter_context(heart.holding(task, lease_s=self._lease_s))
-            outcomes = self._run(tasks)
+            outcomes = self._run(tasks, stop)
             while True:
                 try:
                     return self._report(outcomes, claim=claim and not stop.is_set())
                 except TransientError as busy:
                     stop.wait(busy.retry_after_s or _RETRY_S)
 
-    def _run(self, tasks: Sequence[Task]) -> list[_Outcome]:
+    def _run(self, tasks: Sequence[Task], stop: threading.Event) -> list[_Outcome]:
         """Run agents of their own for these tasks; they are gone afterwards."""
         outcomes: list[_Outcome] = []
         seated: dict[int, tuple[Task, WasmWork]] = {}
@@ -179,7 +189,7 @@ class BatchAgent:
                     outcomes.append(_Outcome(task, error=str(error), retry=absent))
             for budget in sorted({work.max_instructions for _, work in seated.values()}):
                 ids = [one for one, (_, work) in seated.items() if work.max_instructions == budget]
-                outcomes += self._dispatch(ids, budget, seated)
+                outcomes += self._dispatch(ids, budget, seated, stop)
         finally:
             self._swarm.kill_agents(list(seated))
             # What a lost device held is of no use any more: it is compiled anew.
@@ -242,17 +252,41 @@ class BatchAgent:
             raise _ModuleAbsentError(message) from error
 
     def _dispatch(
-        self, ids: list[int], budget: int, seated: dict[int, tuple[Task, WasmWork]]
+        self,
+        ids: list[int],
+        budget: int,
+        seated: dict[int, tuple[Task, WasmWork]],
+        stop: threading.Event,
     ) -> list[_Outcome]:
-        try:
-            result = self._swarm.dispatch(ids, budget)
-        except TransientError as error:
-            return [_Outcome(seated[one][0], error=str(error), retry=True) for one in ids]
-        except StigmergyError as error:  # a module that no engine can run: each task for itself
-            if len(ids) == 1:
-                return [_Outcome(seated[ids[0]][0], error=str(error))]
-            return [one for agent in ids for one in self._dispatch([agent], budget, seated)]
-        return [self._outcome(agent, result, *seated[agent]) for agent in ids]
+        """Run agents to their end or their budget's, slice by slice; between two it may stop."""
+        outcomes: list[_Outcome] = []
+        left, together = budget, _FIRST_SLICE
+        while ids:
+            if stop.is_set():
+                return outcomes + [_Outcome(seated[one][0], given_back=True) for one in ids]
+            part = min(left, max(_LEAST_SLICE, together // len(ids)))
+            begun = time.monotonic()
+            try:
+                result = self._swarm.dispatch(ids, part)
+            except TransientError as error:
+                return outcomes + [
+                    _Outcome(seated[one][0], error=str(error), retry=True) for one in ids
+                ]
+            except StigmergyError as error:  # a module that no engine can run: each for itself
+                if len(ids) == 1:
+                    return [*outcomes, _Outcome(seated[ids[0]][0], error=str(error))]
+                for agent in ids:
+                    outcomes += self._dispatch([agent], left, seated, stop)
+                return outcomes
+            if time.monotonic() - begun < _SLICE_S:
+                together *= 2
+            left -= part
+            going_on = set(result.unfinished) if left else set[int]()
+            outcomes += [
+                self._outcome(one, result, *seated[one]) for one in ids if one not in going_on
+            ]
+            ids = [one for one in ids if one in going_on]
+        return outcomes
 
     def _outcome(self, agent: int, result: SwarmResult, task: Task, work: WasmWork) -> _Outcome:
         count = result.instruction_counts[agent]
@@ -279,7 +313,9 @@ class BatchAgent:
     def _report(self, outcomes: Sequence[_Outcome], *, claim: bool = False) -> list[Task]:
         """Hand in what came of a batch, and take the next one with it; the tasks then held."""
         for outcome in outcomes:
-            if outcome.result is None:
+            if outcome.given_back:
+                self._give_back(outcome.task)
+            elif outcome.result is None:
                 self._fail(outcome)
         finished = [(one.task, one.result) for one in outcomes if one.result is not None]
         try:
@@ -291,6 +327,11 @@ class BatchAgent:
             for task, result in finished:
                 self._complete(task, result)
         return []
+
+    def _give_back(self, task: Task) -> None:
+        self.given_back += 1
+        with suppress(LostLeaseError):
+            self._board.release(task, reason="the agent was stopped")
 
     def _fail(self, outcome: _Outcome) -> None:
         try:

@@ -92,6 +92,9 @@ class TrapKind(IntEnum):
         return self.name.lower().replace("_", " ")
 
 
+_LONGEST_NAME = 80
+
+
 @dataclass(frozen=True, slots=True)
 class Trap:
     """Where an agent was stopped: a function by index, and an instruction by its byte's offset.
@@ -103,9 +106,12 @@ class Trap:
     kind: TrapKind
     function: int | None = None
     offset: int | None = None
+    name: str | None = field(default=None, compare=False)
+    """What the module calls the function, where it says so: text from outside."""
 
     def __str__(self) -> str:
-        where = "" if self.function is None else f" in function {self.function}"
+        what = self.function if self.name is None else repr(self.name[:_LONGEST_NAME])
+        where = "" if self.function is None else f" in function {what}"
         return str(self.kind) + where + ("" if self.offset is None else f" at byte {self.offset}")
 
 

@@ -1,13 +1,15 @@
 """Makes what cohorts know of their agents into the result of a dispatch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache, partial
 
 import numpy as np
 import numpy.typing as npt
 
-from stigmergy.wasm.engine import Slots, Status
+from stigmergy.wasm.engine import Slots, Status, Trap
 from stigmergy.wasm.hostcalls import HostCall
+from stigmergy.wasm.module.model import Module
 from stigmergy.wasm.result import SwarmResult
 from stigmergy.wasm.roster import Roster, distinct
 from stigmergy.wasm.seats import Entry, Seated
@@ -77,9 +79,10 @@ class _Table:
         if len(trapped):
             numbers: list[int] = self.ids[trapped].tolist()
             traps = self.seat.cohort.traps(self.in_cohort[trapped])
+            named = cache(partial(_named, self.seat.program.module))
             for number, trap in zip(numbers, traps, strict=True):
                 if trap is not None:
-                    result.traps[number] = trap
+                    result.traps[number] = named(trap)
         idle: list[int] = self.ids[statuses == Status.IDLE].tolist()
         result.agent_results.update(dict.fromkeys(idle, 0))
 
@@ -92,6 +95,12 @@ class _Table:
             values = _values(self.seat, self.in_cohort[chosen], entries[number])
             ids: list[int] = self.ids[chosen].tolist()
             result.agent_results.update(zip(ids, values, strict=True))
+
+
+def _named(module: Module, trap: Trap) -> Trap:
+    """Return the trap with the name that people know its function by."""
+    name = None if trap.function is None else module.known_names.get(trap.function)
+    return trap if name is None else replace(trap, name=name)
 
 
 def _values(seat: Seated, in_cohort: Slots, entry: Entry) -> list[Number]:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty
 from typing import ClassVar, Final, cast
 
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Vertical
+from textual.css.query import NoMatches
 from textual.widgets import Footer, Input, RichLog, Static
 
 from stigmergy.board import JsonObject
@@ -33,6 +35,7 @@ __all__ = ["WatchApp"]
 _FRAME_S: Final = 0.25
 _PANES: Final = ("log", "landings", "alerts", "metrics")
 _WIDE: Final = 120
+_ROOMY: Final = 110
 _LOW: Final = 20
 _DEAD: Final = frozenset({"failed", "cancelled"})
 _FINAL: Final = _DEAD | {"completed"}
@@ -51,7 +54,8 @@ class WatchApp(App[None]):
     CSS = """
     #head { height: 2; padding: 0 1; }
     #body { height: 1fr; }
-    #tables { width: 1fr; }
+    #tables { width: 1fr; height: 2fr; }
+    #body.wide { layout: horizontal; }
     #agents, #work { height: 1fr; border: round $panel; border-title-color: $accent; }
     #pane { height: 1fr; border: round $panel; border-title-color: $accent; }
     #agents, #work { scrollbar-size-horizontal: 0; }
@@ -97,34 +101,30 @@ class WatchApp(App[None]):
     def compose(self) -> ComposeResult:
         """A heading, two tables, a pane of text, a line of keys."""
         yield Static(Text(f"{self._watched}: reading the journal …", style="dim"), id="head")
-        with Horizontal(id="body") if self._is_wide else Vertical(id="body"):
+        with Vertical(id="body"):
             with Vertical(id="tables"):
                 yield RowTable(picture.AGENT_HEADINGS, id="agents")
                 yield RowTable(picture.TASK_HEADINGS, id="work")
-            yield RichLog(id="pane", wrap=True, max_lines=2000, auto_scroll=True)
+            yield RichLog(id="pane", wrap=True, min_width=10, max_lines=2000)
         yield Input(placeholder="show only rows with this text; escape shows all", id="filter")
         yield Footer(compact=True)
 
-    @property
-    def _is_wide(self) -> bool:
-        return self.size.width >= _WIDE
-
     def on_mount(self) -> None:
         """Begin to follow."""
-        self.query_one("#body").set_class(self._is_wide, "wide")
-        self._fit_height()
-        # A tall pane beside the tables shows more; below them a third of the room is enough.
-        if not self._is_wide:
-            self.query_one("#tables").styles.height = "2fr"
+        self._fit()
         self._table("work").focus()
         self.set_interval(_FRAME_S, self.refresh_document)
 
     def on_resize(self) -> None:
-        """A low terminal goes without the pane."""
-        self._fit_height()
+        """A wide terminal has the pane beside the tables; a low one goes without."""
+        self._fit()
+        self._shown_pane = None  # its lines are wrapped anew
 
-    def _fit_height(self) -> None:
-        self.query_one("#body").set_class(self.size.height < _LOW and not self._is_wide, "low")
+    def _fit(self) -> None:
+        is_wide = self.size.width >= _WIDE
+        body = self.query_one("#body")
+        body.set_class(is_wide, "wide")
+        body.set_class(self.size.height < _LOW and not is_wide, "low")
 
     # Showing ----------------------------------------------------------------------------------
 
@@ -141,7 +141,8 @@ class WatchApp(App[None]):
                 self.document = update.snapshot
             elif update.delta is not None and self.document is not None:
                 self.document = apply(self.document, update.delta)
-        self._draw(time.time())
+        with suppress(NoMatches):  # the last tick of a screen that is being taken down
+            self._draw(time.time())
 
     def _draw(self, now: float) -> None:
         document = self.document
@@ -149,7 +150,8 @@ class WatchApp(App[None]):
         if document is None:
             return
         agents = picture.agent_rows(document, now)
-        self._fill("agents", picture.AGENT_HEADINGS, agents, plural(len(agents), "agent"))
+        count = picture.count_agents(document)
+        self._fill("agents", picture.AGENT_HEADINGS, agents, plural(count, "agent"))
         if self._is_of_items(document):
             rows, headings, word = picture.item_rows(document, now), picture.ITEM_HEADINGS, "item"
         else:
@@ -163,7 +165,7 @@ class WatchApp(App[None]):
 
     def _fill(self, name: str, headings: tuple[str, ...], rows: list[Row], title: str) -> None:
         table = self._table(name)
-        table.head(headings)
+        table.head(headings, is_roomy=self.size.width >= _ROOMY)
         found = [row for row in rows if row.has(self._wanted)] if self._wanted else rows
         self.changed_cells += table.show(found)
         shown = min(len(found), picture.MOST_ROWS)

@@ -20,6 +20,7 @@ import httpx
 
 from stigmergy.board import Event, JsonObject, TaskBoard
 from stigmergy.cli.board.telling import tell
+from stigmergy.cli.wording import describe
 from stigmergy.errors import StigmergyError, UsageError
 from stigmergy.monitor import SwarmView
 
@@ -161,7 +162,9 @@ class BoardFeed(_Threaded):
                     continue
                 log = self._logs.pop(event.agent_id, None) or deque[LogLine](maxlen=_LOG_LINES)
                 self._logs[event.agent_id] = log  # the latest at the end
-                log.extend((event.at, f"{event.task_id}  {line}") for line in tell(event))
+                # Progress that nobody wants to read has no words.
+                lines = describe(event) if event.kind == "progress" else tell(event)
+                log.extend((event.at, f"{event.task_id}  {line}") for line in lines)
             while len(self._logs) > _LOGGED_AGENTS:
                 del self._logs[next(iter(self._logs))]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, cast
 
-from stigmergy.board import JsonObject
+from stigmergy.board import JsonObject, TaskType
 from stigmergy.cli.console import (
     amount,
     clean,
@@ -17,6 +17,7 @@ from stigmergy.cli.console import (
     duration,
     first_line,
     money,
+    plural,
     short_agent,
 )
 
@@ -29,6 +30,7 @@ __all__ = [
     "Row",
     "agent_rows",
     "alert_lines",
+    "count_agents",
     "heading",
     "item_rows",
     "landing_lines",
@@ -44,7 +46,7 @@ Cell = tuple[str, str]
 MOST_ROWS: Final = 300
 """Rows that a table shows; `/` finds the others."""
 AGENT_HEADINGS: Final = ("agent", "state", "task", "for", "tokens", "doing")
-TASK_HEADINGS: Final = ("task", "type", "status", "tries", "stands", "what")
+TASK_HEADINGS: Final = ("task", "type", "status", "stands", "what")
 ITEM_HEADINGS: Final = ("item", "state", "back", "came to", "what")
 
 _AGENT_ORDER: Final = ("stuck", "working", "waiting", "failed", "idle", "gone")
@@ -119,6 +121,11 @@ def agent_rows(document: JsonObject, now: float) -> list[Row]:
     return [_agent(row, now) for row in found]
 
 
+def count_agents(document: JsonObject) -> int:
+    """How many there are; a run's merge queue is none of them."""
+    return sum(row.get("task_type") != TaskType.LAND for row in _rows(document, "agents"))
+
+
 def _agent(row: JsonObject, now: float) -> Row:
     state = _text(row, "state")
     tokens = _at(row, "tokens")
@@ -159,14 +166,12 @@ def _task_place(row: JsonObject) -> tuple[int, float]:
 def _task(row: JsonObject, paused: set[str], now: float) -> Row:
     status = _text(row, "status")
     stands, style = _stands(row, paused, now)
-    tries = f"{row.get('attempts', 0)}/{row.get('max_attempts') or '?'}"
     return Row(
         str(row["id"]),
         (
             (_text(row, "id"), "bold"),
             (_text(row, "type"), ""),
             (status.replace("_", " "), _STATUS_STYLE.get(status, "")),
-            (tries, ""),
             (stands, style),
             (first_line(str(row.get("title") or "")), "dim"),
         ),
@@ -177,13 +182,15 @@ def _stands(row: JsonObject, paused: set[str], now: float) -> Cell:
     match str(row["status"]):
         case "claimed" | "in_progress":
             held = _since(row, "claimed_at", now)
-            return f"{short_agent(str(row.get('claimed_by') or '?'))}, {held}", ""
+            attempt = int(row.get("attempts") or 0)
+            again = f", attempt {attempt}" if attempt > 1 else ""
+            return f"{short_agent(str(row.get('claimed_by') or '?'))}, {held}{again}", ""
         case "failed" | "cancelled":
             return first_line(str(row.get("error") or "")), "red"
         case "completed":
             return f"{_since(row, 'finished_at', now)} ago", "dim"
         case _ if row.get("waits_for_person"):
-            return "waits for you: a approves, x refuses", "bold black on cyan"
+            return "you: a yes, x no", "bold black on cyan"
         case _ if row.get("waits"):
             return "waits for others", "dim"
         case _ if paused & {"*", str(row.get("type"))}:
@@ -204,7 +211,7 @@ def _item(row: JsonObject, asked: set[str], now: float) -> Row:
     state, key = _text(row, "state"), _text(row, "key")
     came_to: Cell = (first_line(str(row.get("error") or "")), "red")
     if key in asked:
-        came_to = ("waits for you: a approves, x refuses", "bold black on cyan")
+        came_to = ("you: a yes, x no", "bold black on cyan")
     elif row.get("landed_at") is not None:
         commit = _text(row, "commit")[:10] or "there already"
         came_to = (f"{commit}, {_since(row, 'landed_at', now)} ago", "")
@@ -265,13 +272,14 @@ def summary(document: JsonObject) -> list[Cell]:
         cells.append(
             (f"{amount(figures.get('items_landed'))}/{amount(figures['items'])} landed", "")
         )
+    if failed := figures.get("items_failed"):
+        cells.append((f"{plural(int(failed), 'item')} failed", "red"))
     for name, word, style in (
         ("tasks_for_person", "wait for you", "bold black on cyan"),
-        ("items_failed", "items failed", "red"),
         ("tasks_in_progress", "in progress", "cyan"),
         ("tasks_claimed", "claimed", "cyan"),
         ("tasks_pending", "pending", ""),
-        ("tasks_failed", "failed", "red"),
+        ("tasks_failed", "tasks failed", "red"),
         ("tasks_completed", "completed", "green"),
     ):
         if figures.get(name):

@@ -12,9 +12,25 @@ from stigmergy.cli.watch.picture import MOST_ROWS, Cell, Row
 
 __all__ = ["RowTable"]
 
-_WIDEST: Final = {"doing": 60, "what": 60, "stands": 48, "came to": 48, "task": 24, "item": 24}
-"""Columns whose texts are cut, in characters."""
-_USUAL_WIDTH: Final = 16
+_WIDTHS: Final = {
+    "agent": (10, 16),
+    "state": (8, 9),
+    "for": (8, 8),
+    "tokens": (8, 10),
+    "doing": (60, 60),
+    "task": (12, 20),
+    "type": (8, 12),
+    "status": (11, 11),
+    "stands": (18, 30),
+    "item": (12, 16),
+    "back": (4, 4),
+    "came to": (20, 34),
+    "what": (60, 60),
+}
+"""Of columns, in characters, where there is little room and where there is more.
+
+Fixed, so that nothing moves sideways and nothing is measured.
+"""
 
 
 class RowTable(DataTable[Text]):
@@ -23,19 +39,20 @@ class RowTable(DataTable[Text]):
     def __init__(self, headings: Sequence[str], *, id: str) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id, cursor_type="row", zebra_stripes=False, cell_padding=1)
         self._headings: tuple[str, ...] = ()
+        self._is_roomy = False
         self._keys: list[str] = []
         self._cells: list[tuple[Cell, ...]] = []
         self.head(headings)
 
-    def head(self, headings: Sequence[str]) -> None:
+    def head(self, headings: Sequence[str], *, is_roomy: bool = False) -> None:
         """Begin anew under these headings, unless they stand there already."""
-        if tuple(headings) == self._headings:
+        if (tuple(headings), is_roomy) == (self._headings, self._is_roomy):
             return
-        self._headings = tuple(headings)
+        self._headings, self._is_roomy = tuple(headings), is_roomy
         self._keys, self._cells = [], []
         self.clear(columns=True)
         for heading in headings:
-            self.add_column(heading, key=heading)
+            self.add_column(heading, key=heading, width=self._width(heading))
 
     @property
     def selected(self) -> str | None:
@@ -72,16 +89,17 @@ class RowTable(DataTable[Text]):
         before = self._cells[place]
         for column, (old, new) in enumerate(zip(before, cells, strict=True)):
             if old != new:
-                # A column that grows with its cells is measured anew; one that shrinks stays.
-                grows = len(new[0]) > len(old[0])
                 cell = self._cell(self._headings[column], new)
-                self.update_cell_at((place, column), cell, update_width=grows)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - a coordinate is a pair
+                self.update_cell_at((place, column), cell)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - a coordinate is a pair
                 changed += 1
         self._cells[place] = cells
         return changed
 
+    def _width(self, heading: str) -> int:
+        return _WIDTHS[heading][self._is_roomy]
+
     def _cell(self, heading: str, cell: Cell) -> Text:
         text, style = cell
-        widest = _WIDEST.get(heading, _USUAL_WIDTH)
+        widest = self._width(heading)
         shown = text if len(text) <= widest else f"{text[: widest - 1]}…"
         return Text(shown, style=style, no_wrap=True)

@@ -27,12 +27,13 @@ def commit_document(repository: Repository, oid: str) -> JsonObject:
         oid,
     ).stdout.decode(errors="replace")  # fmt: skip
     author, at, subject, body = head.split("\0", 3)
-    compared = (
-        "diff-tree", "-r", "--root", "-m", "--first-parent", "--no-commit-id", "-M",
-        "--no-ext-diff", "--no-textconv", "--no-color",
-    )  # fmt: skip
-    patch = repository.git(*compared, "-p", "-U3", oid).stdout
-    numbers = repository.git(*compared, "--numstat", "-z", "--no-renames", oid).stdout
+    parents = repository.commit(oid).parents
+    options = ("-r", "--root", "--no-commit-id", "--no-ext-diff", "--no-textconv", "--no-color")
+    commits = (parents[0], oid) if parents else (oid,)
+    patch = repository.git("diff-tree", *options, "-M", "-p", "-U3", *commits).stdout
+    numbers = repository.git(
+        "diff-tree", *options, "--no-renames", "--numstat", "-z", *commits
+    ).stdout
     files = _files(numbers)
     return {
         "oid": oid,

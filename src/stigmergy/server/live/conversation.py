@@ -7,6 +7,8 @@ output and nothing of a model, and then that is said.
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +17,11 @@ from typing import Final
 from stigmergy.board import Event, JsonObject, TaskBoard
 from stigmergy.models import read_conversation
 
-__all__ = ["MOST_ENTRIES", "Spell", "conversation", "spells_of"]
+__all__ = ["MOST_ENTRIES", "Spell", "SpellBook", "conversation"]
 
 MOST_ENTRIES: Final = 500
+_MOST_SPELLS: Final = 200
+"""Tasks of one agent that can be chosen."""
 _BATCH: Final = 5_000
 _LEFT: Final = frozenset({"completed", "failed", "released", "expired", "cancelled"})
 _BEGINS: Final = 2.0
@@ -38,24 +42,38 @@ class Spell:
         return self.begins - _BEGINS <= at and (self.ends is None or at <= self.ends + _BEGINS)
 
 
-def spells_of(board: TaskBoard, agent_id: str) -> list[Spell]:
-    """All tasks that the agent held, in order."""
-    held: list[Spell] = []
-    after = 0
-    while batch := board.events(after=after, limit=_BATCH):
-        after = batch[-1].seq
-        for event in batch:
-            if event.agent_id != agent_id:
-                continue
-            if event.kind == "claimed":
-                held.append(Spell(event.task_id, event.at, None))
-            elif event.kind in _LEFT:
-                held = [_ended(spell, event) for spell in held]
-    return held
+class SpellBook:
+    """Who held which task when, as the journal tells it; each event is read once. Thread-safe."""
+
+    def __init__(self, board: TaskBoard) -> None:
+        self._board = board
+        self._lock = threading.Lock()
+        self._after = 0
+        self._spells: dict[str, deque[Spell]] = {}
+
+    def of(self, agent_id: str) -> list[Spell]:
+        """The latest tasks that the agent held, in order."""
+        with self._lock:
+            while batch := self._board.events(after=self._after, limit=_BATCH):
+                self._after = batch[-1].seq
+                for event in batch:
+                    self._take(event)
+            return list(self._spells.get(agent_id, ()))
+
+    def _take(self, event: Event) -> None:
+        if event.kind == "claimed":
+            spells = self._spells.setdefault(event.agent_id, deque(maxlen=_MOST_SPELLS))
+            spells.append(Spell(event.task_id, event.at, None))
+        elif event.kind in _LEFT and event.agent_id in self._spells:
+            spells = self._spells[event.agent_id]
+            for at, spell in enumerate(spells):
+                if spell.task_id == event.task_id and spell.ends is None:
+                    spells[at] = Spell(spell.task_id, spell.begins, event.at)
 
 
 def conversation(
     board: TaskBoard,
+    book: SpellBook,
     agent_id: str,
     *,
     task_id: str | None,
@@ -68,14 +86,12 @@ def conversation(
     `folder` is where the run keeps conversations; None where nothing does. With `until` nothing
     later is told, for a replay.
     """
-    spells = [s for s in spells_of(board, agent_id) if until is None or s.begins <= until]
+    spells = [s for s in book.of(agent_id) if until is None or s.begins <= until]
     chosen = [s for s in spells if task_id is None or s.task_id == task_id]
     document: JsonObject = {
         "agent_id": agent_id,
         "task_id": chosen[-1].task_id if chosen else None,
-        "tasks": [
-            {"task_id": s.task_id, "begins": s.begins, "ends": s.ends} for s in spells[-200:]
-        ],
+        "tasks": [{"task_id": s.task_id, "begins": s.begins, "ends": s.ends} for s in spells],
         "source": "unknown",
         "entries": [],
         "next": after,
@@ -139,12 +155,6 @@ def _told(events: Sequence[Event]) -> Iterator[JsonObject]:
 def _happened(event: Event) -> str:
     why = event.data.get("error") or event.data.get("reason") or event.data.get("summary") or ""
     return f"{event.kind} {event.task_id}{': ' if why else ''}{why}"
-
-
-def _ended(spell: Spell, event: Event) -> Spell:
-    if spell.task_id != event.task_id or spell.ends is not None:
-        return spell
-    return Spell(spell.task_id, spell.begins, event.at)
 
 
 def _at(entry: JsonObject) -> float:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Final, Protocol, Self, cast
+from typing import Final, Protocol, Self, TypeVar, cast
 
 from stigmergy.board import Event, JsonObject
 from stigmergy.server.live.sources import Moment, Source
@@ -21,6 +21,7 @@ from stigmergy.server.live.subscription import Subscription
 
 __all__ = ["Feed", "View"]
 
+_T = TypeVar("_T")
 _INTERVAL_S: Final = 0.25
 _FACTS_S: Final = 1.0
 """How often the place of a replay is told when nothing else is."""
@@ -139,6 +140,11 @@ class Feed:
         with self._lock:
             self._tell()
             return self._snapshot_json()
+
+    def look(self, read: Callable[[View, float], _T]) -> _T:
+        """What a function reads of the view as it stands; nobody else has it meanwhile."""
+        with self._lock:
+            return read(self._view, self._now)
 
     def wait_caught_up(self, *, timeout_s: float) -> bool:
         """Wait until all that was written before the feed began has been folded."""

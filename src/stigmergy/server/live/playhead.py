@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 __all__ = ["MAX_SPEED", "MIN_SPEED", "Playhead", "Position"]
 
-MIN_SPEED, MAX_SPEED = 0.1, 10_000.0
+MIN_SPEED = 0.1
+MAX_SPEED = 10_000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

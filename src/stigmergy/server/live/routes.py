@@ -102,6 +102,7 @@ def agent_conversation(
     site = _site(request)
     document = conversation(
         context_of(request).board,
+        site.spells,
         agent_id,
         task_id=task_id,
         after=after,

@@ -10,6 +10,7 @@ from stigmergy.board import Event, TaskBoard
 from stigmergy.coding.git.repository import Repository
 from stigmergy.coding.rundir import RunDirectory
 from stigmergy.coding.spec import RunSpec
+from stigmergy.server.live.conversation import SpellBook
 from stigmergy.server.live.feed import Feed
 from stigmergy.server.live.preview import PreviewTickets
 from stigmergy.server.live.sources import ReplaySource
@@ -47,11 +48,13 @@ class LiveSite:
 
     Args:
         feed: opened by whoever serves it.
+        board: the same one; it is not closed.
         run: None for a board that no coding run belongs to.
     """
 
-    def __init__(self, feed: Feed, run: RunFiles | None = None) -> None:
+    def __init__(self, feed: Feed, board: TaskBoard, run: RunFiles | None = None) -> None:
         self.feed = feed
+        self.spells = SpellBook(board)
         self.run = run
         self.tickets = None if run is None else PreviewTickets(run.repository)
 

@@ -10,7 +10,15 @@ from starlette.responses import Response
 
 from stigmergy.server.auth import Scope
 from stigmergy.server.context import BEARER, PROBLEMS, context_of, needs, principal_of
-from stigmergy.server.documents import AgentsWish, Listed, PauseOrder, Reason, TaskId
+from stigmergy.server.documents import (
+    AgentsWish,
+    Listed,
+    PauseOrder,
+    Priority,
+    Reason,
+    Ruling,
+    TaskId,
+)
 from stigmergy.server.routes.answers import task_answer
 
 __all__ = ["router"]
@@ -38,18 +46,42 @@ async def retry(task_id: TaskId, request: Request) -> Response:
     return task_answer(await context.bridge.call(partial(context.board.retry, task_id)))
 
 
+@router.post("/tasks/{task_id}/priority", response_model=Listed, responses=PROBLEMS)
+async def set_priority(task_id: TaskId, order: Priority, request: Request) -> Response:
+    """Let an unfinished task be taken earlier or later. Idempotent."""
+    context = context_of(request)
+    change = partial(context.board.set_priority, task_id, order.priority)
+    return task_answer(await context.bridge.call(change))
+
+
+@router.post("/tasks/{task_id}/approve", response_model=Listed, responses=PROBLEMS)
+async def approve(task_id: TaskId, ruling: Ruling, request: Request) -> Response:
+    """Complete a task that waits for a person. Idempotent."""
+    context = context_of(request)
+    decide = partial(context.board.approve, task_id, by=ruling.by, reason=ruling.reason)
+    return task_answer(await context.bridge.call(decide))
+
+
+@router.post("/tasks/{task_id}/refuse", response_model=Listed, responses=PROBLEMS)
+async def refuse(task_id: TaskId, ruling: Ruling, request: Request) -> Response:
+    """Fail a task that waits for a person, with what depends on it. Idempotent."""
+    context = context_of(request)
+    decide = partial(context.board.refuse, task_id, by=ruling.by, reason=ruling.reason)
+    return task_answer(await context.bridge.call(decide))
+
+
 @router.post("/pause", status_code=204, responses=PROBLEMS)
 async def pause(order: PauseOrder, request: Request) -> None:
     """Let no task of the type be claimed until `resume`. What is held goes on. Idempotent."""
     context = context_of(request)
-    await context.bridge.call(partial(context.board.pause, order.task_type or "*"))
+    await context.bridge.call(partial(context.board.pause, order.task_type))
 
 
 @router.post("/resume", status_code=204, responses=PROBLEMS)
 async def resume(order: PauseOrder, request: Request) -> None:
     """Let the type be claimed again. Idempotent."""
     context = context_of(request)
-    await context.bridge.call(partial(context.board.resume, order.task_type or "*"))
+    await context.bridge.call(partial(context.board.resume, order.task_type))
 
 
 @router.post("/agents", status_code=204, responses=PROBLEMS)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stigmergy.errors import UnsupportedError
+from stigmergy.wasm.gpu.cffitypes import hasten
 from stigmergy.wasm.gpu.pacing import AIM_S
 from stigmergy.wasm.gpu.verdicts import GOOD, Verdicts, verdict_key
 
@@ -93,8 +94,10 @@ def find_adapter(verdicts: Verdicts) -> Adapter:
         verdicts.put(key, GOOD)
     try:
         import wgpu
+        from wgpu.backends.wgpu_native._ffi import ffi
     except ImportError as error:
         raise UnsupportedError(_HINT_WGPU) from error
+    hasten(ffi)
     try:
         handle: Any = wgpu.gpu.request_adapter_sync(power_preference="high-performance")
     except RuntimeError as error:

@@ -221,10 +221,11 @@ class Module:
 
     def function_name(self, function: int) -> str:
         """Return what people know a function by: its export, its debug name or its index."""
-        return self._known_names.get(function, f"function {function}")
+        return self.known_names.get(function, f"function {function}")
 
     @cached_property
-    def _known_names(self) -> dict[int, str]:
+    def known_names(self) -> dict[int, str]:
+        """What functions are exported as, or else called in the debug section, by index."""
         exports = reversed(self.exported_functions.items())
         return {**dict(self.names), **{index: name for name, index in exports}}
 

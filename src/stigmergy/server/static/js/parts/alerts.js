@@ -45,7 +45,7 @@ class Alerts extends Part {
     setText(this.more, rows.length > MOST ? `and ${rows.length - MOST} more` : "");
     const news = rows.filter(({ id }) => !this.told.has(id));
     this.told = new Set(rows.map(({ id }) => id));
-    if (news.length > 0) this.app.say(news.length === 1 ? `Alert: ${short(news[0].text, 120)}` : `${news.length} new alerts`);
+    if (news.length > 0) this.app.speak(news.length === 1 ? `Alert: ${short(news[0].text, 120)}` : `${news.length} new alerts`);
   }
 }
 

@@ -76,13 +76,18 @@ class Dashboard extends HTMLElement {
   }
 
   // Told to who cannot see it, at most every few seconds, the latest last.
-  say(text) {
+  speak(text) {
     const wait = Math.max(0, (this.saidAt ?? -SAY_MS) + SAY_MS - performance.now());
     clearTimeout(this.saying);
     this.saying = setTimeout(() => {
       this.saidAt = performance.now();
       setText(this.spoken, text);
     }, wait);
+  }
+
+  // What somebody did here, told to everybody.
+  say(text) {
+    this.speak(text);
     this.toast(text, "");
   }
 

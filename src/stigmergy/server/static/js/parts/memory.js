@@ -13,11 +13,23 @@ class Memory extends Part {
     this.query = h("input", { type: "search", class: "field", placeholder: "Search the memory", "aria-label": "Search the memory", autocomplete: "off" });
     this.results = h("ul", { class: "memory-list", "aria-label": "Search results" });
     this.said = h("p", { class: "panel-note", role: "status" });
+    this.held = h("p", { class: "panel-note" });
     this.latest = h("ul", { class: "memory-list", "aria-label": "Latest memory entries" });
     this.none = h("p", { class: "empty" }, "Nothing has been written to the memory.");
     const form = h("form", { class: "panel-tools", role: "search", on: { submit: (event) => { event.preventDefault(); this.search(); } } },
       this.query, h("button", { class: "button", type: "submit" }, "Search"));
-    this.append(this.counts, form, this.said, this.results, h("h3", { class: "sub" }, "Latest"), this.latest, this.none);
+    this.append(this.held, this.counts, form, this.said, this.results, h("h3", { class: "sub" }, "Latest in the journal"), this.latest, this.none);
+    this.look();
+  }
+
+  async look() {
+    try {
+      const { entries, namespaces } = await this.app.api.get("/api/v1/memory");
+      const names = namespaces.map((one) => `${short(one.namespace, 60)} (${count(one.entries)})`);
+      setText(this.held, entries === 0 ? "It is empty." : `${count(entries)} entries: ${short(names.join(", "), 400)}`);
+    } catch (error) {
+      setText(this.held, error.status === 404 ? "This board keeps no memory." : `It cannot be read: ${error.message}`);
+    }
   }
 
   show() {
@@ -34,14 +46,20 @@ class Memory extends Part {
     setText(row.stig.by, `${entry.by ? agentName(entry.by) : ""} ${entry.at ? ago(this.store.since(entry.at)) : ""}`);
   }
 
+  hit({ namespace, key, kind, value, tags, updated_at: at, origin }) {
+    const by = [origin?.agent_id && agentName(origin.agent_id), origin?.task_id && short(origin.task_id, 60)].filter(Boolean).join(", ");
+    const facts = [namespace, kind, tags?.length ? tags.map((tag) => `#${tag}`).join(" ") : "", by, `${ago(Date.now() / 1000 - at)} ago`];
+    return h("li", { class: "memory-hit" }, h("b", { dir: "auto" }, short(key, 120)),
+      h("p", { dir: "auto" }, short(valueText(value), 500)), h("p", { class: "muted", dir: "auto" }, short(facts.filter(Boolean).join(" · "), 300)));
+  }
+
   async search() {
     const text = this.query.value.trim();
     if (text === "") return;
     try {
       const found = await this.app.api.get(`/api/v1/memory/search?${new URLSearchParams({ q: text, limit: "30" })}`);
-      const hits = found.hits ?? found.results ?? found.entries ?? [];
-      setText(this.said, hits.length === 0 ? `Nothing found for "${short(text, 60)}".` : `${hits.length} found.`);
-      this.results.replaceChildren(...hits.map((hit) => hitRow(hit.entry ?? hit)));
+      setText(this.said, found.hits.length === 0 ? `Nothing found for "${short(text, 60)}".` : `${found.hits.length} found.`);
+      this.results.replaceChildren(...found.hits.map((hit) => this.hit(hit)));
     } catch (error) {
       this.results.replaceChildren();
       setText(this.said, error.status === 404 ? "This board keeps no memory." : `The search failed: ${error.message}`);
@@ -49,18 +67,17 @@ class Memory extends Part {
   }
 }
 
+function valueText(value) {
+  if (typeof value === "string") return value;
+  if (typeof value?.description === "string") return [value.outcome, value.description].filter(Boolean).join(": ");
+  return JSON.stringify(value);
+}
+
 function memoryRow() {
   const parts = { key: h("b", { dir: "auto" }), where: h("span", { class: "muted", dir: "auto" }), by: h("span", { class: "muted end" }) };
   const row = h("li", { class: "memory-row" }, parts.key, " ", parts.where, parts.by);
   row.stig = parts;
   return row;
-}
-
-function hitRow(entry) {
-  const text = entry.text ?? entry.value ?? entry.description ?? entry.snippet ?? "";
-  return h("li", { class: "memory-hit" },
-    h("div", {}, h("b", { dir: "auto" }, short(entry.key ?? entry.title ?? entry.id ?? "", 120)), " ", h("span", { class: "muted" }, short(entry.namespace ?? "", 60))),
-    h("p", { dir: "auto" }, short(typeof text === "string" ? text : JSON.stringify(text), 400)));
 }
 
 customElements.define("stig-memory", Memory);

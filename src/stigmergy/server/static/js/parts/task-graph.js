@@ -51,7 +51,7 @@ class TaskGraph extends Part {
     const label = many ? `${count(one.count)} ${stateText(one.state)}` : short(one.id, 22);
     const title = many ? "" : short(one.title, 27);
     const group = s("g", {
-      class: "graph-node", transform: `translate(${place.x} ${place.y})`, "data-state": one.state, "data-critical": strong.has(one.id),
+      class: "graph-node", transform: `translate(${place.x} ${place.y})`, "data-state": one.state, "data-critical": String(strong.has(one.id)),
       ...(many ? { role: "img" } : { role: "button", tabindex: "0" }),
       "aria-label": many ? label : `${short(one.id, 80)}, ${stateText(one.state)}${strong.has(one.id) ? ", on the critical path" : ""}. ${short(one.title, 120)}`,
     });
@@ -110,7 +110,7 @@ function link({ from, to, kind }, places, { width, height }, strong) {
   const [x1, y1, x2, y2] = [a.x + width, a.y + height / 2, b.x, b.y + height / 2];
   const bend = kind === "parent" && x2 <= a.x ? 30 : Math.max(18, (x2 - x1) / 2);
   return s("path", {
-    class: "graph-link", "data-kind": kind, "data-critical": strong.has(from) && strong.has(to),
+    class: "graph-link", "data-kind": kind, "data-critical": String(strong.has(from) && strong.has(to)),
     d: `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`,
   });
 }

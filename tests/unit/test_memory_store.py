@@ -116,11 +116,15 @@ def test_what_has_expired_is_found_nowhere_and_dropped(memory: Memory, clock: Cl
     assert memory.export(lines.append) == 1
     assert memory.delete("ns", "k") is False
     memory.store("ns", "k", "new")
-    assert memory.get("ns", "k").version == 1  # pyright: ignore[reportOptionalMemberAccess]
+    assert memory.get("ns", "k").version == 1
     memory.store("ns", "x", "x", ttl_s=1)
     clock.now += 1
     assert memory.purge() == 1
     assert memory.purge() == 0
+    memory.store("ns", "x", "x", ttl_s=1)
+    clock.now += 1
+    memory.store("ns", "y", "y")
+    assert memory.purge() == 0  # the write has dropped it
 
 
 def test_what_is_deleted_is_gone_with_its_history(memory: Memory) -> None:
@@ -183,8 +187,10 @@ def test_a_key_that_can_be_none_is_refused(memory: Memory, key: str) -> None:
         ({"origin": Origin(imported_from="x")}, "only an import"),
         ({"origin": Origin(via=("x",))}, "only an import"),
         ({"origin": Origin(agent_id="a\nb")}, "printable"),
-        ({"ttl_s": 0}, "greater than 0"),
-        ({"ttl_s": float("nan")}, "greater than 0"),
+        ({"tags": ["Shared_From_a"]}, "only an import"),
+        ({"ttl_s": 0}, "more than 0"),
+        ({"ttl_s": float("nan")}, "more than 0"),
+        ({"ttl_s": float("inf")}, "up to 100 years"),
         ({"vector": []}, "0 numbers"),
         ({"vector": [0, 0]}, "no direction"),
         ({"vector": [float("inf")]}, "no direction"),
@@ -286,7 +292,7 @@ def test_no_text_is_taken_for_syntax(memory: Memory, text: str) -> None:
     found = keys(memory, text)
     assert found == (["k"] if "quick" in text else [])
     memory.store("ns", "k2", text)
-    assert memory.get("ns", "k2").value == text  # pyright: ignore[reportOptionalMemberAccess]
+    assert memory.get("ns", "k2").value == text
 
 
 def test_a_text_cannot_pass_for_a_namespace_or_a_tag(memory: Memory) -> None:
@@ -324,10 +330,10 @@ def test_search_stays_within_namespaces_kinds_and_tags(memory: Memory) -> None:
 
 
 def many(memory: Memory, count: int) -> None:
-    """Entries of which every one has `common`, a tenth `some`, and one `single`."""
+    """Entries of which every one has `common`, a tenth `tenth`, and one `single`."""
     lines = [json.dumps({"stigmergy_memory": 1}).encode()]
     for number in range(count):
-        word = "some" if number % 10 == 0 else "other"
+        word = "tenth" if number % 10 == 0 else "usual"
         word += " single" if number == 17 else ""
         line = {
             "namespace": "large" if number % 50 else "small",
@@ -345,11 +351,11 @@ def many(memory: Memory, count: int) -> None:
 def test_words_that_very_many_have_are_found_as_well(memory: Memory) -> None:
     many(memory, 12_000)
     assert keys(memory, "common single") == ["k00017"]
-    assert len(keys(memory, "common some", limit=7)) == 7
+    assert len(keys(memory, "common tenth", limit=7)) == 7
     assert keys(memory, "common", limit=2) == ["k11999", "k11998"]
     assert keys(memory, "common", namespaces=["small"], limit=2) == ["k11950", "k11900"]
-    assert len(keys(memory, "some", namespaces=["small"], limit=500)) == 240
-    assert len(keys(memory, "common other", namespaces=["large"], limit=1000)) == 1000
+    assert len(keys(memory, "tenth", namespaces=["small"], limit=500)) == 240
+    assert len(keys(memory, "common usual", namespaces=["large"], limit=1000)) == 1000
     assert keys(memory, "w77 absent") == ["k00077"]
 
 
@@ -360,6 +366,18 @@ def test_a_search_sees_what_was_stored_a_moment_ago_by_another(memory: Memory) -
         assert keys(memory, "fresh") == ["k"]
         other.delete("ns", "k")
         assert keys(memory, "fresh") == []
+
+
+def test_a_word_that_was_looked_for_in_vain_is_found_once_it_is_there(memory: Memory) -> None:
+    many(memory, 300)
+    assert keys(memory, "zebra") == []
+    memory.store("large", "k00001", "now a zebra")  # an entry that was there says something new
+    assert keys(memory, "usual zebra", limit=1) == ["k00001"]
+    assert keys(memory, "giraffe") == []
+    with Memory(memory.path) as other:
+        other.store("large", "k00002", "now a giraffe")
+    assert keys(memory, "tenth giraffe", limit=1) == ["k00002"]
+    assert keys(memory, "giraffe", namespaces=["large"], kinds=["note"]) == ["k00002"]
 
 
 # --- vectors ---
@@ -409,7 +427,7 @@ def test_a_vector_goes_with_its_text(memory: Memory) -> None:
     memory.store("ns", "k", "two")
     assert memory.search(vector=[1, 0]) == ()
     memory.store("ns", "k", "two", vector=[0, 1])
-    assert memory.search(vector=[0, 1])[0].entry.version == 4
+    assert memory.search(vector=[0, 1])[0].entry.version == 3  # a vector is no news
     with Memory(memory.path) as other:
         other.delete("ns", "k")
     assert memory.search(vector=[0, 1]) == ()

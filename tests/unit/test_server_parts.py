@@ -1,0 +1,217 @@
+"""The parts of the server by themselves: lines of claims, the journal's tail, rates, answers."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from collections.abc import Callable, Coroutine
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from stigmergy import Task, TaskBoard
+from stigmergy.board import Event
+from stigmergy.errors import TransientError
+from stigmergy.server.bridge import Bridge
+from stigmergy.server.desk import ClaimDesk, Order
+from stigmergy.server.idempotency import Answer, AnswerBook, Conflict, Fresh
+from stigmergy.server.origins import Origins
+from stigmergy.server.rates import Rate, RateTable
+from stigmergy.server.streams import journal_chunks
+from stigmergy.server.tail import JournalTail, Subscription, line_of
+
+
+class CountingBoard(TaskBoard):
+    claims = 0
+
+    def claim_many(self, *args: Any, **kwargs: Any) -> list[Task]:
+        self.claims += 1
+        return super().claim_many(*args, **kwargs)
+
+
+def with_desk(
+    work: Callable[[CountingBoard, ClaimDesk], Coroutine[Any, Any, None]],
+) -> None:
+    async def run() -> None:
+        with CountingBoard("memory:") as board:
+            bridge = Bridge()
+            tail = JournalTail(board, asyncio.get_running_loop())
+            desk = ClaimDesk(board, bridge)
+            tail.listen(desk.take)
+            tail.start()
+            desk.open()
+            try:
+                await work(board, desk)
+            finally:
+                await desk.close()
+                await asyncio.to_thread(tail.close)
+                bridge.close()
+
+    asyncio.run(run())
+
+
+def test_a_thousand_waiting_claims_cost_a_few_claims_of_the_board() -> None:
+    async def work(board: CountingBoard, desk: ClaimDesk) -> None:
+        waiting = [
+            asyncio.create_task(desk.claim(Order(agent_id=f"w{n}"), wait_s=30)) for n in range(1000)
+        ]
+        await asyncio.sleep(0.3)
+        assert desk.waiting == 1000
+        board.claims = 0
+        await asyncio.to_thread(board.post_many, [Task(task_type="job") for _ in range(10)])
+        done: set[Any] = set()
+        while len(done) < 10:
+            done, _ = await asyncio.wait(waiting, timeout=0.05, return_when=asyncio.FIRST_COMPLETED)
+        assert board.claims < 60
+        for each in waiting:
+            each.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        assert desk.waiting == 0
+        assert board.progress().in_progress == 10
+
+    with_desk(work)
+
+
+def test_who_waits_longest_is_served_first_and_each_gets_what_it_can_do() -> None:
+    async def work(board: CountingBoard, desk: ClaimDesk) -> None:
+        orders = [
+            Order(agent_id="first"),
+            Order(agent_id="gpu", capabilities=frozenset({"gpu"})),
+            Order(agent_id="second"),
+        ]
+        waiting = []
+        for order in orders:
+            waiting.append(asyncio.create_task(desk.claim(order, wait_s=30)))
+            await asyncio.sleep(0.05)
+        post = partial(board.post, Task(task_type="job", requires=("gpu",)))
+        await asyncio.to_thread(post)
+        assert [task.claimed_by for task in await waiting[1]] == ["gpu"]
+        await asyncio.to_thread(board.post, Task(task_type="job"))
+        assert [task.claimed_by for task in await waiting[0]] == ["first"]
+        await asyncio.to_thread(board.post, Task(task_type="job"))
+        assert [task.claimed_by for task in await waiting[2]] == ["second"]
+
+    with_desk(work)
+
+
+def test_what_is_claimed_for_one_who_left_goes_to_the_next() -> None:
+    async def work(board: CountingBoard, desk: ClaimDesk) -> None:
+        for _ in range(30):
+            leaving = asyncio.create_task(desk.claim(Order(agent_id="leaving"), wait_s=30))
+            await asyncio.sleep(0)
+            posting = asyncio.create_task(asyncio.to_thread(board.post, Task(task_type="job")))
+            await asyncio.sleep(0.001)
+            leaving.cancel()
+            await posting
+            gone = await asyncio.gather(leaving, return_exceptions=True)
+            if not isinstance(gone[0], list):
+                staying = await desk.claim(Order(agent_id="staying"), wait_s=10)
+                assert [task.claimed_by for task in staying] == ["staying"]
+
+    with_desk(work)
+
+
+def test_a_reader_that_does_not_keep_up_is_dropped_and_costs_no_more() -> None:
+    subscription = Subscription()
+    lines = [line_of(Event(seq=n, at=0.0, kind="k")) for n in range(1, 1001)]
+    size = sum(len(line.sse) for line in lines)
+    for _ in range(10):
+        subscription.give(lines, size)
+    assert not subscription.dropped
+    subscription.give(lines, size)
+    assert subscription.dropped
+    assert subscription.take() == []
+
+
+def test_the_bridge_refuses_what_would_wait_too_long() -> None:
+    async def run() -> None:
+        bridge = Bridge(threads=1, most_waiting=2)
+        release = threading.Event()
+        calls = [asyncio.create_task(bridge.call(release.wait)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(TransientError, match="2 calls wait"):
+            await bridge.call(lambda: None)
+        release.set()
+        await asyncio.gather(*calls)
+        assert await bridge.call(lambda: 7) == 7
+        bridge.close()
+
+    asyncio.run(run())
+
+
+def test_a_bucket_fills_evenly() -> None:
+    table = RateTable(Rate(per_s=10, burst=5))
+    assert [table.take("a", 0.0) for _ in range(5)] == [0.0] * 5
+    assert table.take("a", 0.0) == pytest.approx(0.1)
+    assert table.take("b", 0.0) == 0.0
+    assert table.take("a", 0.1) == 0.0
+    assert table.take("a", 0.05) > 0.0  # a clock that goes back gives nothing
+
+
+def test_answers_are_kept_by_key_and_a_dead_server_s_are_done_again(tmp_path: Path) -> None:
+    first = AnswerBook(tmp_path / "a.db", server="one")
+    assert first.begin("k", b"x", now=0.0) == Fresh(again=False)
+    assert first.begin("k", b"x", now=0.0) == Conflict(under_way=True)
+    assert first.begin("k", b"y", now=0.0) == Conflict(under_way=False)
+    first.close()
+    second = AnswerBook(tmp_path / "a.db", server="two")
+    assert second.begin("k", b"x", now=1.0) == Fresh(again=True)
+    second.finish("k", Answer(200, "application/json", b"{}"))
+    assert second.begin("k", b"x", now=2.0) == Answer(200, "application/json", b"{}")
+    assert second.begin("k", b"y", now=2.0) == Conflict(under_way=False)
+    assert second.begin("k", b"y", now=100_000.0) == Fresh(again=False)  # a day later
+    second.reopen("k")
+    assert second.begin("k", b"y", now=100_001.0) == Fresh(again=True)
+    assert second.secret("s", b"1") == second.secret("s", b"2") == b"1"
+    second.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "given", "ours"),
+    [
+        ("127.0.0.1", "127.0.0.1:80", True),
+        ("127.0.0.1", "localhost:80", True),
+        ("127.0.0.1", "[::1]:80", True),
+        ("127.0.0.1", "localhost", True),
+        ("127.0.0.1", "build.example:80", True),
+        ("127.0.0.1", "build.example", True),
+        ("127.0.0.1", "localhost:81", False),
+        ("127.0.0.1", "10.0.0.1:80", False),
+        ("0.0.0.0", "10.0.0.1:80", True),
+        ("0.0.0.0", "evil.example:80", False),
+        ("0.0.0.0", "[fe80::1]:80", True),
+        ("build.local", "build.local:80", True),
+        ("127.0.0.1", "localhost:", False),
+        ("127.0.0.1", "[::1", False),
+        ("127.0.0.1", "localhost:\uff18\uff10", False),
+    ],
+)
+def test_only_our_names_are_ours(host: str, given: str, ours: bool) -> None:
+    names = frozenset({"build.example"})
+    assert Origins(host=host, port=80, names=names).is_ours(given) is ours
+
+
+def test_a_reader_that_is_ahead_of_the_tail_gets_nothing_twice() -> None:
+    async def run() -> None:
+        with TaskBoard("memory:") as board:
+            bridge = Bridge()
+            tail = JournalTail(board, asyncio.get_running_loop())  # stands at 0
+            board.post_many(Task(task_type="job") for _ in range(5))
+            context = SimpleNamespace(board=board, bridge=bridge, tail=tail)
+            chunks = journal_chunks(context, 3, None)
+            assert await anext(chunks) == b"retry: 1000\n\n"
+            reading = asyncio.ensure_future(anext(chunks))
+            await asyncio.sleep(0.05)
+            tail.start()
+            seen = re.findall(rb"id: (\d+)", await asyncio.wait_for(reading, 10))
+            assert seen == [b"4", b"5"]
+            await chunks.aclose()
+            assert tail.readers == 0
+            await asyncio.to_thread(tail.close)
+            bridge.close()
+
+    asyncio.run(run())
