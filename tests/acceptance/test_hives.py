@@ -296,6 +296,17 @@ def test_a_type_that_the_strategy_has_not_goes_back_to_the_planner(repository: P
     assert "sculpture' is none of code" in said[1]
 
 
+def test_an_item_without_a_type_has_the_first_of_the_strategy(repository: Path) -> None:
+    script = {PLANNER: plans(item("q1")), "Task q1": writes("FINDINGS.md", "seen\n")}
+    with ScriptedModelServer(script) as server:
+        done = spawn(
+            repository, "Look", "--strategy", "analysis", "--model", f"{server.base_url}#m"
+        )
+    assert done.returncode == 0, done.stdout
+    posted = {e.task_id: e.data["task_type"] for e in journal(repository, "posted")}
+    assert posted["q1"] == "analysis"
+
+
 def own_strategy(folder: Path, name: str = "poems") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.toml"
@@ -319,6 +330,8 @@ def test_a_users_own_strategy_is_known_by_file_and_by_name(
     own_strategy(Path(os.environ["HOME"]) / ".config" / "stigmergy" / "strategies", "ballads")
     done = spawn(repository, "Sing more", "--strategy", "ballads", "--dry-run", *GATE, *WRITE_HERE)
     assert done.returncode == 0, done.stderr
+    assert "hive: sing-more   strategy: ballads (poem)" in done.stdout
+    assert "Sing more" in done.stdout
     listed = stig(repository, "hive", "strategies")
     assert "ballads" in listed.stdout
     assert "analysis" in listed.stdout

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict
@@ -112,6 +113,11 @@ class HiveSpec(BaseModel):
                 task_type=self.research.name,
             ),
         )
+
+    def typed(self, items: Iterable[WorkItem]) -> tuple[WorkItem, ...]:
+        """The items, each with a type: the first one where the planner named none."""
+        first = self.strategy.types[0].name
+        return tuple(replace(item, task_type=item.task_type or first) for item in items)
 
     def planner_text(self) -> str:
         """What its planner is told beside the general instructions."""

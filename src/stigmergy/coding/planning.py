@@ -123,6 +123,8 @@ class Planning:
         board, settings = self._run.board, self._run.spec.settings
         if not items:
             return
+        if (hive := self._run.spec.hive) is not None:
+            items = hive.typed(items)
         run_id = self._run.run_id
         tasks = tasks_of_items(items, run_id=run_id, max_attempts=settings.max_attempts)
         if settings.approve == "plan":

@@ -218,7 +218,7 @@ class Worker:
             commit_name=settings.commit_name,
             commit_email=settings.commit_email,
         )
-        if hive is None:
+        if hive is None or not work_type(task):  # mending the target is no item of a strategy
             return assignment
         work = hive.type_of(work_type(task))
         return for_hive(assignment, hive, work, key=item_key(task))

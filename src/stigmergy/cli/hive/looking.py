@@ -71,7 +71,7 @@ def status(
         elif as_json:
             print(json.dumps({"hives": read()}, indent=2))
         elif name is None or board is not None:
-            Console().print(_page(read()))
+            Console().print(_page(read()), crop=False)
         else:
             status_of_run(run=find_hive(hives_of(repo), name).directory.run_id, repo=repo)
 
@@ -214,7 +214,9 @@ def _lines(row: Row) -> list[Text]:
     now = " ".join(str(text) for text in (row["label"], last) if text)
     told = [head, Text(f"  {clean(now)}", style="dim", overflow="ellipsis", no_wrap=True)]
     if row["report"]:
-        told.append(Text(f"  report: {row['report']}", style="dim", overflow="fold"))
+        # On one line however long, so that it can be copied.
+        path = f"  report: {row['report']}"
+        told.append(Text(path, style="dim", overflow="ignore", no_wrap=True))
     return told
 
 
@@ -244,7 +246,7 @@ def _tell(rows: list[Row], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"hives": rows}), flush=True)
     else:
-        Console().print(_page(rows))
+        Console().print(_page(rows), crop=False)
 
 
 def _any_at_work(rows: list[Row]) -> bool:
