@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from stigmergy.board import Task, TaskBoard, TaskStatus
+from stigmergy.cli.hive.shared import row_of
+from stigmergy.coding.hive_board import hives_on
 from stigmergy.server.auth import Scope
 from stigmergy.testing.model_server import Call, Held, Say, ScriptedModelServer
 from stigmergy.testing.serving import served
@@ -90,6 +92,23 @@ def test_hives_of_several_repositories_stand_on_one_board(
     ended = rows(url)
     assert ended["two"]["state"] == "ended"
     assert "stopped" in ended["two"]["verdict"]
+
+
+def test_a_hive_that_was_killed_is_called_crashed_when_its_lease_has_run_out(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    url = str(tmp_path / "hives.db")
+    with ScriptedModelServer(held_planner()) as server:
+        hive = start(make_repository(START), server, *GATE, "--name", "one", "--board", url)
+        server.wait_for_requests(1, timeout_s=40)
+        hive.kill()
+        hive.wait()
+    with TaskBoard(url) as board:
+        (task,) = hives_on(board)
+    assert task.lease is not None
+    until = task.lease.deadline
+    assert row_of(task, now=until - 1)["state"] == "running"
+    assert row_of(task, now=until + 1)["state"] == "crashed"
 
 
 def test_how_a_hive_ended_is_on_the_shared_board(

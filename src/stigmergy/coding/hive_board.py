@@ -8,6 +8,7 @@ its run, so hives on one board share no agents and nothing else but what they te
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from stigmergy.monitor import SwarmView
 from stigmergy.swarm import Heartbeat, Nursery, Stop
 from stigmergy.swarm.agentboard import AgentBoard
 
-__all__ = ["SharedBoard", "hives_on", "on_board"]
+__all__ = ["SharedBoard", "hives_on", "is_at_work", "on_board"]
 
 HIVE_TYPE: Final = "hive."
 """How the types of hives' tasks begin. Each has its own, since nobody but the hive takes it."""
@@ -48,6 +49,11 @@ def hives_on(board: AgentBoard) -> list[Task]:
     return [
         task for task in board.list_all(parent_id=HIVES) if task.task_type.startswith(HIVE_TYPE)
     ]
+
+
+def is_at_work(task: Task, *, now: float) -> bool:
+    """Somebody holds it; the lease of a process that was killed runs out."""
+    return task.lease is not None and task.lease.deadline > now
 
 
 def on_board(shared: SharedBoard) -> Beside:
@@ -96,9 +102,9 @@ class _Registered:
 
     def _taken(self) -> Task:
         task = _task_of(self.directory.run_id, self.spec)
-        name = str(task.payload["name"])
+        name, now = str(task.payload["name"]), time.time()
         if any(
-            each.payload.get("name") == name and not each.status.is_final
+            each.payload.get("name") == name and is_at_work(each, now=now)
             for each in hives_on(self.shared)
         ):
             raise UsageError(f"a hive {name!r} is on that board already; give another --name")

@@ -378,6 +378,11 @@ def _agents_wanted(view: RunView, event: Event) -> str:
     return f"{view.agents_wanted} agents wanted" + (f", says {by}" if by else "")
 
 
+def _stop_wanted(_: RunView, event: Event) -> str:
+    by = text(event, "by")
+    return "asked to stop" + (f" by {by}" if by else "")
+
+
 _ANSWERS: Final = frozenset({"completed", "failed", "cancelled"})
 _HANDLERS: Final[Mapping[str, Callable[[RunView, Event], str | None]]] = {
     "run_started": _run_started,
@@ -400,5 +405,6 @@ _HANDLERS: Final[Mapping[str, Callable[[RunView, Event], str | None]]] = {
     "model_call": _model_call,
     "planning": _planning,
     "agents_wanted": _agents_wanted,
+    "stop_wanted": _stop_wanted,
     "note": _note,
 }

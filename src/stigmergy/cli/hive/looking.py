@@ -148,7 +148,7 @@ def _rows(repo: Path, name: str | None) -> list[Row]:
 
 
 def _rows_on(board: SharedBoard, name: str | None) -> list[Row]:
-    rows = [row_of(task) for task in hives_on(board)]
+    rows = [row_of(task, now=time.time()) for task in hives_on(board)]
     chosen = rows if name is None else [row for row in rows if row["name"] == name]
     if not chosen:
         raise NotFoundError(

@@ -11,7 +11,7 @@ import typer
 
 from stigmergy.board import Task
 from stigmergy.cli.board.place import open_board
-from stigmergy.coding.hive_board import SharedBoard
+from stigmergy.coding.hive_board import SharedBoard, is_at_work
 from stigmergy.errors import UsageError
 from stigmergy.swarm.remote import RemoteBoard, is_remote
 
@@ -29,9 +29,6 @@ Row = dict[str, object]
 
 _TOKEN: Final = "STIG_TOKEN"  # noqa: S105 - the name of a variable
 _STATES: Final = {
-    "pending": "nobody",
-    "claimed": "running",
-    "in_progress": "running",
     "completed": "ended",
     "failed": "ended",
     "cancelled": "stopped",
@@ -56,10 +53,11 @@ def shared_board(url: str, *, create: bool = False) -> Generator[SharedBoard]:
         yield remote
 
 
-def row_of(task: Task) -> Row:
+def row_of(task: Task, *, now: float) -> Row:
     """A hive on a shared board, as `stig hive status` shows it."""
     payload, progress = task.payload, task.progress or {}
-    state = _STATES[task.status.value]
+    alive = "running" if is_at_work(task, now=now) else "crashed"
+    state = _STATES.get(task.status.value, alive)
     verdict = (task.result or {}).get("verdict") or task.error
     return {
         "name": payload.get("name"),
