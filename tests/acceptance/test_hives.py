@@ -486,6 +486,26 @@ def test_hives_that_find_work_beside_one_that_lands(repository: Path) -> None:
         assert {each.namespace for each in memory.namespaces()} == {"builder", "q-1", "q-2"}
 
 
+def test_hives_that_land_work_beside_each_other_in_worktrees(
+    repository: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    stig_git(repository, "worktree", "add", "-b", "side", str(other))
+    script = {
+        "Build": (Held(plans(item("one"))[0]), plans()[1]),
+        "Task one": writes("one.txt", "1\n"),
+    }
+    with ScriptedModelServer(script) as server:
+        first = Alive(repository, server, "Go: Build", *GATE)
+        server.wait_for_requests(1, timeout_s=30)
+        second = Alive(other, server, "Go: Build", *GATE)
+        server.wait_for_requests(2, timeout_s=30)
+        server.release()
+        assert [first.end(), second.end()] == [0, 0]
+    assert (repository / "one.txt").exists()
+    assert (other / "one.txt").exists()
+
+
 def test_stop_ends_the_hive_of_that_name_and_resume_goes_on(repository: Path) -> None:
     script = {
         "Alpha": (Held(plans(item("q1", type="research"))[0]), plans()[1]),
@@ -597,6 +617,61 @@ def test_a_wrong_flag_is_refused_with_words(
     assert done.returncode == 2
     assert said in done.stderr
     assert not (repository / ".stigmergy" / "runs").exists()
+
+
+def test_what_a_run_can_be_told_a_hive_can(repository: Path, tmp_path: Path) -> None:
+    done = spawn(
+        repository, "Do it", "--dry-run", "--json", *GATE, *TELL, "--target", "main",
+        "--agents", "7", "--parallel", "--memory", str(tmp_path / "m.db"), "--budget-usd", "2.5",
+        "--budget-tokens", "1000", "--task-timeout", "60", "--max-steps", "9",
+        "--confine", "none", "--network", "--approve", "plan",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    spec = json.loads(done.stdout)["spec"]
+    told = {
+        "agents": 7,
+        "parallel": True,
+        "memory": str(tmp_path / "m.db"),
+        "budget_usd": "2.5",
+        "budget_tokens": 1000,
+        "task_timeout_s": 60.0,
+        "max_steps": 9,
+        "sandbox_confine": "none",
+        "sandbox_network": True,
+        "approve": "plan",
+        "target": "main",
+    }
+    assert {name: spec["settings"][name] for name in told} == told
+    assert spec["gate"] == ["sh", "gate.sh"]
+    assert not (repository / ".stigmergy" / "runs").exists()
+
+
+def test_a_hive_is_served_while_it_works(repository: Path) -> None:
+    done = spawn(repository, "Say hello", "--serve", *GATE, *WRITE_HERE)
+    assert done.returncode == 0, done.stderr
+    assert "http://127.0.0.1:" in done.stderr
+
+
+def test_a_person_is_asked_about_findings_too(repository: Path) -> None:
+    args = ("--agent-shell", "--agent-command", 'echo seen > "$STIG_PATH"')
+    process = subprocess.Popen(
+        command("hive", "spawn", "Look", "--strategy", "research", "--approve", "landings",
+                "--json", *args),
+        cwd=repository, stdout=subprocess.PIPE, text=True, env=environment(),
+    )  # fmt: skip
+    assert process.stdout is not None
+    with process.stdout:
+        asked = False
+        for line in process.stdout:
+            waits = stig(repository, "steer", "waiting").stdout if not asked else ""
+            if "objective.approval1" in waits:
+                asked = True
+                assert not latest(repository).findings.exists()
+                assert stig(repository, "steer", "approve", "objective").returncode == 0
+            del line
+    assert process.wait(timeout=60) == 0
+    assert asked
+    assert "seen" in latest(repository).findings.read_text()
 
 
 # --- the wizard ---

@@ -176,7 +176,8 @@ def _target(repository: Repository, wanted: str | None) -> str:
         if repository.tip(ref) is None:
             raise UsageError(f"there is no branch {wanted!r} to land on")
         return ref
-    head = repository.git("symbolic-ref", "-q", "HEAD", accept=(0, 1))
+    # Asked where the user stands: a linked working tree has a branch of its own.
+    head = run_git(("symbolic-ref", "-q", "HEAD"), cwd=repository.path, accept=(0, 1))
     if head.code != 0:
         raise UsageError("no branch is checked out (HEAD is detached): name one with --target")
     return head.stdout.decode().strip()
