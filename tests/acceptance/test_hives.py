@@ -129,6 +129,17 @@ def test_without_a_model_the_objective_is_one_item(repository: Path) -> None:
     assert "Say hello" in (repository / "new.txt").read_text()
 
 
+def test_with_a_model_and_a_program_the_model_plans_and_the_program_works(
+    repository: Path,
+) -> None:
+    with ScriptedModelServer({PLANNER: plans(item("one"), item("two"))}) as server:
+        done = spawn(repository, "Count", "--model", f"{server.base_url}#m", *GATE, *ONE_LINE)
+        assert {request.task for request in server.requests} == {PLANNER}
+    assert done.returncode == 0, done.stdout
+    assert (repository / "one.txt").read_text() == "Do one\n"
+    assert (repository / "two.txt").read_text() == "Do two\n"
+
+
 # --- agents, one at a time or at once ---
 
 
