@@ -78,7 +78,7 @@ def report(name: str, found: dict[str, list[float]]) -> bool:
 
 
 def main() -> int:
-    """Measure the overview, the overview while it scrolls, and the list of tasks."""
+    """Measure the overview, the overview while it scrolls, the tasks and the graph."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--agents", type=int, default=1000)
     parser.add_argument("--events", type=float, default=200.0, help="a second")
@@ -101,9 +101,10 @@ def main() -> int:
             page.evaluate(SCROLL)
             good.append(report("overview, scrolling agents", measure(page, options.seconds)))
             page.evaluate("clearInterval(window.scrolling)")
-            page.evaluate("location.hash = '#/tasks'")
-            page.wait_for_timeout(500)
-            good.append(report("tasks", measure(page, options.seconds)))
+            for view in ("tasks", "graph"):
+                page.evaluate("view => { location.hash = `#/${view}` }", view)
+                page.wait_for_timeout(500)
+                good.append(report(view, measure(page, options.seconds)))
             print(f"events: {bustle.events_per_s:.0f} a second, as they were")
             shown, at = page.evaluate(KNOWN)
             print(f"the page knows {shown} agents and is {time.time() - at:.2f} s behind")

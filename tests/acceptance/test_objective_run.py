@@ -9,7 +9,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from stigmergy.board import TaskBoard
 from stigmergy.coding.preflight import Source
+from stigmergy.coding.rundir import StateFolder
 from stigmergy.testing.runs import prepare_source, start_run
 
 GATE = "python3 -m unittest discover -s tests -t ."
@@ -89,3 +91,47 @@ def test_an_objective_is_planned_in_sprints_and_lands(make_repository: Any, tmp_
     assert (repository / "calc" / "mul.py").read_text().startswith("def mul")
     assert ran.view.replayed_calls == ran.view.model_calls > 0
     assert "replay" in ran.view.label
+
+
+def test_a_refused_plan_is_told_to_the_planner_and_the_next_one_is_asked_about_too(
+    make_repository: Any, tmp_path: Path
+) -> None:
+    repository = make_repository(SEED)
+    recording = tmp_path / "recording.jsonl"
+    add = {"id": "add", "title": "Add add", "scope": ["calc/add.py"]}
+    mul = {"id": "mul", "title": "Add mul", "scope": ["calc/mul.py"]}
+    write_recording(
+        recording,
+        {
+            "plan-1": [plan(add)],
+            "plan-2": [plan(mul), plan(mul)],
+            "plan-3": [plan(done=True), plan(done=True), plan(done=True)],
+            "mul": work("mul", "def mul(a, b):\n    return a * b\n"),
+        },
+    )
+    prepared = prepare_source(
+        repository,
+        Source(kind="objective", text="Build a calculator"),
+        model=f"replay:{recording}",
+        gate=GATE,
+        agents=2,
+        approve="plan",
+    )
+
+    def answer(line: str) -> None:
+        if "waits for a person" not in line:
+            return
+        with TaskBoard(StateFolder(repository).find(None).board_url) as board:
+            if line.startswith("plan.approval1"):
+                board.refuse("plan.approval1", by="ann", reason="multiply first")
+            else:
+                board.approve("plan.approval2", by="ann")
+
+    ran = start_run(prepared, on_line=answer)
+    assert {item.key: item.state for item in ran.view.items.values()} == {
+        "add": "failed",
+        "mul": "landed",
+    }
+    assert "multiply first" in str(ran.view.items["add"].error)
+    assert (repository / "calc" / "mul.py").exists()
+    assert not (repository / "calc" / "add.py").exists()

@@ -55,6 +55,14 @@ def test_states_and_alerts_that_stand_have_no_serious_fault(visit, live_site, sc
     )
     page = visit(live_site.server, color_scheme=scheme)
     expect(page.locator(".tile")).to_have_count(2)
+    page.evaluate(
+        """severities => document.querySelector("stig-dashboard").store.delta({ seq: 0, set: {
+          alerts: Object.fromEntries(severities.map((severity) => [severity, {
+            id: severity, kind: "silent", subject: "a-2", text: "a-2 is silent",
+            action: "Cancel it.", since: Date.now() / 1000, severity }])) } })""",
+        ["warning", "critical"],
+    )
+    expect(page.locator(".alert")).to_have_count(2)
     faults = serious(page)
     show(page, "memory")
     expect(page.locator(".vote")).to_have_count(1)

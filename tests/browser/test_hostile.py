@@ -66,3 +66,39 @@ def test_a_direction_mark_is_shown_by_its_number(visit, live_site) -> None:
     page = visit(live_site.server, "tasks")
 
     expect(page.locator(".task-row").filter(has_text="\\u202e").first).to_be_visible()
+
+
+def test_no_script_in_the_page_could_make_markup_if_it_tried(visit, live_site, faults) -> None:
+    faults.expected.append("TrustedHTML")
+    page = visit(live_site.server)
+
+    tried = page.evaluate(
+        """() => {
+          try { document.querySelector("main")["inner" + "HTML"] = "<b>x</b>"; return "made"; }
+          catch (error) { return error.name; }
+        }"""
+    )
+
+    assert tried == "TypeError"
+
+
+def test_an_alert_tells_its_reason_and_what_to_do_as_text(visit, live_site) -> None:
+    """The alert is put into the page's store: which ones there are the monitor's tests hold."""
+    page = visit(live_site.server)
+    page.evaluate(
+        """text => document.querySelector("stig-dashboard").store.delta({ seq: 1, set: { alerts: {
+          "silent/a": { id: "silent/a", kind: "silent", subject: "a", text, action: "Cancel it.",
+                        since: Date.now() / 1000 - 65, severity: "critical" } } } })""",
+        HOSTILE["markup"],
+    )
+
+    alert = page.get_by_role("region", name="Alerts").get_by_role("listitem")
+    expect(alert).to_contain_text("<img src=x")
+    expect(alert).to_contain_text("Cancel it.")
+    expect(alert).to_have_attribute("data-severity", "critical")
+    expect(page.locator("stig-dashboard > .spoken[role=status]")).to_contain_text("Alert: <img")
+    page.evaluate(
+        """document.querySelector("stig-dashboard").store.delta(
+          { seq: 2, del: { alerts: ["silent/a"] } })"""
+    )
+    expect(page.get_by_role("region", name="Alerts")).to_have_count(0)

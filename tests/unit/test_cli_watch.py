@@ -14,6 +14,7 @@ from typing import Self
 import httpx
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import RichLog, Static
 
 from stigmergy.board import Task, TaskBoard, TaskStatus
 from stigmergy.board.approvals import approval
@@ -59,7 +60,7 @@ async def until(app: WatchApp, pilot: Pilot[None], holds: Callable[[], bool]) ->
 
 def text_of(app: WatchApp) -> str:
     """What stands on the screen."""
-    strips = app.screen._compositor.render_strips()
+    strips = app.screen._compositor.render_strips()  # pyright: ignore[reportPrivateUsage] - no public way
     return "\n".join(strip.text for strip in strips)
 
 
@@ -145,6 +146,8 @@ def test_a_filter_leaves_the_rows_that_have_the_text(board: TaskBoard) -> None:
         await pilot.press("enter")
         await shown(app, pilot, "with 'dachs'")
         assert "Dachshund" in text_of(app)
+        await pilot.press("slash", "home", "left_square_bracket")
+        await shown(app, pilot, "with '[dachs'")
         await pilot.press("escape")
         await shown(app, pilot, "do cat")
 
@@ -205,6 +208,22 @@ def test_a_stream_of_events_changes_few_cells_and_leaves_the_screen_awake(
 
     watch(board, script)
     assert sorted(gaps)[len(gaps) // 2] < 0.1, "keys are heard in between"
+
+
+def test_while_nothing_happens_nothing_is_drawn(
+    board: TaskBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+
+    async def script(app: WatchApp, pilot: Pilot[None]) -> None:
+        await shown(app, pilot, "0 tasks")
+        await pilot.pause(0.6)
+        for kind in (RowTable, RichLog, Static):
+            monkeypatch.setattr(kind, "refresh", lambda self, *_, **__: drawn.append(self.id))
+        await pilot.pause(1.0)
+        assert drawn == []
+
+    watch(board, script)
 
 
 # Keys --------------------------------------------------------------------------------------------
@@ -414,7 +433,7 @@ def test_a_wrong_token_is_told_once(server: Server) -> None:
         update = feed.updates.get(timeout=WITHIN_S)
         assert update.trouble is not None
         assert "401" in update.trouble
-        feed._thread.join(WITHIN_S)
+        feed._thread.join(WITHIN_S)  # pyright: ignore[reportPrivateUsage] - no public way
         assert feed.updates.empty(), "the same again would be refused again"
 
 

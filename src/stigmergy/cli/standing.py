@@ -76,7 +76,11 @@ def board_page(view: SwarmView, *, url: str, now: float) -> RenderableType:
     view.tick(now)
     figures = view.metrics(now)
     parts: list[RenderableType] = [
-        Text.assemble(("board ", "dim"), (clean(url), "bold cyan"), "  ", _state(view)),
+        Text.assemble(
+            *(("board ", "dim"), _state(view), "  ", (clean(url), "bold cyan")),
+            overflow="ellipsis",
+            no_wrap=True,
+        ),
         Text(_tasks(view, figures)),
         Text(_models(figures)),
     ]

@@ -17,6 +17,8 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.css.query import NoMatches
+from textual.markup import escape
+from textual.widget import Widget
 from textual.widgets import Footer, Input, RichLog, Static
 
 from stigmergy.board import JsonObject
@@ -35,7 +37,8 @@ __all__ = ["WatchApp"]
 _FRAME_S: Final = 0.25
 _PANES: Final = ("log", "landings", "alerts", "metrics")
 _WIDE: Final = 120
-_ROOMY: Final = 110
+_ROOMY: Final = 96
+"""Columns of a table, from which on its own columns are wider."""
 _LOW: Final = 20
 _DEAD: Final = frozenset({"failed", "cancelled"})
 _FINAL: Final = _DEAD | {"completed"}
@@ -97,6 +100,7 @@ class WatchApp(App[None]):
         """Rows without this text are not shown."""
         self._shown_pane: tuple[str, list[Cell]] | None = None
         self._shown_head: list[str] = []
+        self._titles: dict[str, tuple[str, str]] = {}
 
     def compose(self) -> ComposeResult:
         """A heading, two tables, a pane of text, a line of keys."""
@@ -165,14 +169,21 @@ class WatchApp(App[None]):
 
     def _fill(self, name: str, headings: tuple[str, ...], rows: list[Row], title: str) -> None:
         table = self._table(name)
-        table.head(headings, is_roomy=self.size.width >= _ROOMY)
+        table.head(headings, is_roomy=table.size.width >= _ROOMY)
         found = [row for row in rows if row.has(self._wanted)] if self._wanted else rows
         self.changed_cells += table.show(found)
         shown = min(len(found), picture.MOST_ROWS)
-        table.border_title = title
         more = f"{shown:,} of {len(found):,} shown" if shown < len(found) else ""
         with_text = f"with {self._wanted!r}" if self._wanted else ""
-        table.border_subtitle = Text(", ".join(filter(None, (more, with_text))))  # type: ignore[assignment] - text, not markup
+        self._entitle(table, title, ", ".join(filter(None, (more, with_text))))
+
+    def _entitle(self, widget: Widget, title: str, subtitle: str = "") -> None:
+        """Set what stands in a widget's border, if it is something else: that draws all of it."""
+        if self._titles.get(widget.id or "") == (title, subtitle):
+            return
+        self._titles[widget.id or ""] = title, subtitle
+        # Text that somebody typed, or an agent's name, is no markup.
+        widget.border_title, widget.border_subtitle = escape(title), escape(subtitle)
 
     def _draw_head(self, document: JsonObject | None, now: float) -> None:
         if document is None:
@@ -205,7 +216,7 @@ class WatchApp(App[None]):
             return
         before = self._shown_pane
         self._shown_pane = (name, lines)
-        pane.border_title = self._pane_title(name)
+        self._entitle(pane, self._pane_title(name))
         # What is only longer than before is added to, so that who reads above is left alone.
         if before and before[0] == name and lines[: len(before[1])] == before[1]:
             fresh = lines[len(before[1]) :]

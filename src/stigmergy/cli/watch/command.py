@@ -60,7 +60,8 @@ def watch(
 
       STIG_TOKEN=… stig watch --board http://127.0.0.1:8765
     """
-    if not sys.stdout.isatty():
+    # Textual reads the one and writes the other.
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError("stig watch needs a terminal: `stig status` and `stig logs` do not")
     with reached(run=run, board=board, token_file=token_file, by=who(by), repo=repo) as found:
         from stigmergy.cli.watch.app import WatchApp  # Textual takes a while to import

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Final, Protocol, Self, TypeVar, cast
 
 from stigmergy.board import Event, JsonObject
+from stigmergy.errors import TransientError
 from stigmergy.server.live.sources import Moment, Source
 from stigmergy.server.live.subscription import Subscription
 
@@ -157,7 +158,11 @@ class Feed:
         try:
             while not self._stop.is_set():
                 wait_s = max(0.0, due - time.monotonic())
-                moment = self.source.next(timeout_s=wait_s)
+                try:
+                    moment = self.source.next(timeout_s=wait_s)
+                except TransientError:  # a busy board: what is known stays in sight
+                    self._stop.wait(self._interval_s)
+                    continue
                 with self._lock:
                     self._take(moment)
                     if time.monotonic() >= due:

@@ -23,7 +23,7 @@ class AgentGrid extends Part {
     });
     this.list = part("stig-virtual-list", this.app, (list) =>
       list.configure({
-        label: "Agents", rowHeight: 84, tileWidth: 216, empty: "No agent has come to this board yet.",
+        label: "Agents", rowHeight: 84, tileWidth: 232, empty: "No agent has come to this board yet.",
         make: () => this.tile(), update: (row, key) => this.fill(row, key),
       }),
     );
