@@ -49,7 +49,9 @@ class Settings(BaseSettings):
     )
 
     agents: int = Field(default=4, ge=1, le=1000)
-    """Agents at work at the same time."""
+    """Agents of a run."""
+    parallel: bool = True
+    """Agents work at the same time; otherwise they take turns, one at a time."""
     agent_command: str | None = None
     """A command line that does the tasks instead of the built-in agent; `{path}`, `{task}` and
     `{description}` in it are replaced. It is split into words and run without a shell."""

@@ -113,6 +113,13 @@ def test_a_gate_of_real_tests_proves_a_run(make_repository: MakeRepository) -> N
     assert ran.report["gate_red"] == 0
 
 
+def test_a_folder_that_an_agent_copied_lands(make_repository: MakeRepository) -> None:
+    repository = make_repository({"a/x.txt": "x\n", "a/y.txt": "x\n"})
+    ran = run_items(repository, [item("F01", "b")], agent_command="cp -r a b", gate="none")
+    assert ran.outcome.exit_code == 0, ran.text
+    assert (repository / "b" / "y.txt").read_text() == "x\n"
+
+
 def test_each_makes_one_landing_of_every_file(make_repository: MakeRepository) -> None:
     repository = make_repository(START | {f"src/m{n:02}.txt": "old name\n" for n in range(30)})
     source = Source(kind="each", text="src/*.txt", description="rename in {path}")

@@ -11,6 +11,7 @@ from stigmergy.cli.agent import agent
 from stigmergy.cli.board import board
 from stigmergy.cli.cancel import cancel
 from stigmergy.cli.doctor import doctor
+from stigmergy.cli.hive import hive
 from stigmergy.cli.logs import logs
 from stigmergy.cli.memory import memory
 from stigmergy.cli.replay import replay
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 for command in (run, resume, watch, serve, status, logs, report, replay, cancel, doctor):
     app.command()(command)
+app.add_typer(hive)
 app.add_typer(steer)
 app.add_typer(trace)
 app.add_typer(board)

@@ -32,7 +32,10 @@ def show_plan(prepared: Prepared, console: Console, *, as_json: bool) -> None:
         console.print(Text(clean(note)))
     gate = shlex.join(prepared.spec.gate) if prepared.spec.gate else "none"
     console.print(Text(f"target: {prepared.spec.target}   gate: {clean(gate)}"))
-    if prepared.spec.source == "objective":
+    if (hive := prepared.spec.hive) is not None:
+        types = ", ".join(hive.task_types)
+        console.print(Text(f"hive: {hive.name}   strategy: {hive.strategy.name} ({clean(types)})"))
+    if prepared.spec.source == "objective" and not prepared.spec.items:
         console.print("The planner makes the items when the run starts.")
         return
     console.print(_table(plan))

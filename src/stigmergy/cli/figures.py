@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final, cast
 
+from stigmergy.board import JsonObject
 from stigmergy.board.rules import ALL
 from stigmergy.cli.console import amount, clean, duration, money, plural
 from stigmergy.monitor import AgentRow, RunView
@@ -34,7 +35,10 @@ _STATES: Final = ("landed", "failed", "cancelled", "landing", "queued", "fixing"
 
 
 def target(view: RunView) -> str:
-    """The branch that the run lands on."""
+    """The branch that the run lands on; a hive that only finds lands on nothing."""
+    hive = view.facts.get("hive")
+    if isinstance(hive, dict) and cast("JsonObject", hive).get("lands") is False:
+        return "nothing"
     return clean(str(view.facts.get("target", "?")).removeprefix("refs/heads/"))
 
 

@@ -88,7 +88,9 @@ def state_folder(repo: Path) -> StateFolder:
 
 def is_held(directory: RunDirectory, holder: str | None) -> bool:
     """The lock's holder runs this run."""
-    return holder is not None and directory.run_id in holder
+    if holder is not None and directory.run_id in holder:
+        return True
+    return directory.holder() is not None
 
 
 @contextmanager
@@ -110,7 +112,7 @@ def open_board(directory: RunDirectory) -> Generator[TaskBoard]:
 
 def read_journal(state: StateFolder, directory: RunDirectory, board: TaskBoard) -> Journal:
     """The whole journal, and whether somebody is at work on the run."""
-    journal = Journal(directory, state.holder())
+    journal = Journal(directory, directory.holder() or state.holder())
     journal.view.run_id = directory.run_id
     while batch := board.events(after=journal.view.seq):
         for event in batch:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import typer
 from rich.console import Console
 
+from stigmergy.board import TaskBoard
 from stigmergy.cli.dry_run import show_plan
 from stigmergy.cli.journal import is_held
 from stigmergy.cli.live import make_display
@@ -20,13 +23,15 @@ from stigmergy.cli.trace import COLLECTOR
 from stigmergy.coding import preflight
 from stigmergy.coding import run as coding_run
 from stigmergy.coding.git.repository import Repository
-from stigmergy.coding.preflight import Source
-from stigmergy.coding.rundir import StateFolder
+from stigmergy.coding.preflight import Prepared, Source
+from stigmergy.coding.run import Beside
+from stigmergy.coding.rundir import RunDirectory, StateFolder
+from stigmergy.coding.spec import RunSpec
 from stigmergy.config import load_settings
 from stigmergy.errors import UsageError
 from stigmergy.swarm import Stop, stop_on_signals
 
-__all__ = ["resume", "run"]
+__all__ = ["AsJson", "Plain", "Repo", "Serve", "ServePort", "launch", "resume", "run"]
 
 Repo = Annotated[Path, typer.Option("--repo", help="The git repository to work on.")]
 Plain = Annotated[bool, typer.Option("--plain", help="Lines instead of the live table.")]
@@ -179,14 +184,42 @@ def run(
     if dry_run:
         show_plan(prepared, Console(), as_json=as_json)
         return
+    launch(prepared, serve=serve, serve_port=serve_port, plain=plain, as_json=as_json)
+
+
+def launch(
+    prepared: Prepared,
+    *,
+    serve: bool,
+    serve_port: int,
+    plain: bool,
+    as_json: bool,
+    also: Beside | None = None,
+) -> NoReturn:
+    """Start what was prepared, show it, and end with its exit code.
+
+    `also` is open while it works, beside a server of it.
+    """
+    others = [each for each in (also, beside(serve_port) if serve else None) if each is not None]
     for note in prepared.notes:
         typer.echo(note, err=True)
     stop = Stop()
     with stop_on_signals(stop), make_display(as_json=as_json, plain=plain) as display:
         outcome = coding_run.start(
-            prepared, stop=stop, watch=display.update, beside=beside(serve_port) if serve else None
+            prepared, stop=stop, watch=display.update, beside=_all_of(others) if others else None
         )
     raise typer.Exit(outcome.exit_code)
+
+
+def _all_of(others: Sequence[Beside]) -> Beside:
+    @contextmanager
+    def together(board: TaskBoard, directory: RunDirectory, spec: RunSpec) -> Generator[None]:
+        with ExitStack() as stack:
+            for each in others:
+                stack.enter_context(each(board, directory, spec))
+            yield
+
+    return together
 
 
 def resume(

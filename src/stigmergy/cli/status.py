@@ -276,7 +276,7 @@ def _show_runs(state: StateFolder, console: Console, *, as_json: bool) -> None:
 
 
 def _run_row(state: StateFolder, directory: RunDirectory) -> dict[str, object]:
-    journal = Journal(directory, state.holder())
+    journal = Journal(directory, directory.holder() or state.holder())
     try:
         with open_board(directory) as board:
             journal = read_journal(state, directory, board)

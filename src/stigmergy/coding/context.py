@@ -13,6 +13,7 @@ from stigmergy.coding.interrupts import Interrupts
 from stigmergy.coding.memory_in_run import RunMemory
 from stigmergy.coding.rundir import RunDirectory
 from stigmergy.coding.spec import RunSpec
+from stigmergy.coding.turns import Turns
 from stigmergy.errors import UsageError
 from stigmergy.swarm import Heartbeat, Stop
 
@@ -76,6 +77,8 @@ class RunContext:
     pulse: Pulse
     memory: RunMemory | None = None
     """None where the run was given no namespace."""
+    turns: Turns | None = None
+    """Set: one agent works at a time."""
     interrupts: Interrupts = field(default_factory=Interrupts)
 
     @property

@@ -17,6 +17,8 @@ from typing import assert_never
 from stigmergy.board import JsonObject, Task, TaskType
 from stigmergy.coding.asking import ask_to_land, landing_approval_id
 from stigmergy.coding.context import RunContext
+from stigmergy.coding.findings import read_findings
+from stigmergy.coding.hive import findings_key
 from stigmergy.coding.merge.batch import Candidate
 from stigmergy.coding.merge.gate import Green, Red
 from stigmergy.coding.merge.lander import Intent, Lander, landed_already
@@ -35,7 +37,15 @@ from stigmergy.coding.merge.verdict import (
     WorkingTreeBehind,
 )
 from stigmergy.coding.reflecting import Outcome, reflect
-from stigmergy.coding.tasks import Rework, fix_task, is_sweep, item_key, rounds, work_to_land
+from stigmergy.coding.tasks import (
+    Rework,
+    fix_task,
+    is_sweep,
+    item_key,
+    rounds,
+    work_to_land,
+    work_type,
+)
 from stigmergy.coding.work.handoff import Handoff
 from stigmergy.errors import LostLeaseError
 
@@ -43,6 +53,7 @@ __all__ = ["LandingAgent", "TargetBlocked"]
 
 _DIFF_CHARS = 20_000
 _RETRY_S = 1.0
+_KEPT_AT_ONCE = 8
 
 
 class _EndRound(Exception):  # noqa: N818 - ends a round of the lander; not an error
@@ -82,7 +93,6 @@ class LandingAgent:
         Raises:
             TargetBlocked: it would overwrite what the user has changed; nothing was touched.
         """
-        assert self._lander is not None, "attach a lander first"
         claimed = self._run.board.claim_many(
             self._agent_id,
             self._appetite(),
@@ -98,7 +108,9 @@ class LandingAgent:
                 holding.enter_context(self._run.heart.holding(task, lease_s=lease_s))
             try:
                 candidates = [c for task in claimed if (c := self._candidate(task)) is not None]
-                self._lander.land(candidates, stop)
+                if candidates:
+                    assert self._lander is not None, "attach a lander first"
+                    self._lander.land(candidates, stop)
             except _EndRound:
                 pass
             finally:
@@ -108,7 +120,8 @@ class LandingAgent:
 
     def _appetite(self) -> int:
         """How many to take at once: a batch can be chosen, and urgent work need not wait."""
-        assert self._lander is not None
+        if self._lander is None:
+            return _KEPT_AT_ONCE
         window = self._lander.window
         return 2 * window.size if self._run.spec.gate else window.ceiling
 
@@ -173,6 +186,8 @@ class LandingAgent:
         if commit and commit != base and self._must_ask(land):
             self._ask(land, work)
             return None
+        if self._is_stopped_by_hive(land, work, base, str(commit or base)):
+            return None
         return Candidate(
             task_id=land.task_id,
             # A branch without a commit ends at its base, and the lander refuses it.
@@ -183,6 +198,52 @@ class LandingAgent:
             files=frozenset(_handoff(work).changes),
             ref=self._run.directory.ref("tasks", work.task_id),
         )
+
+    def _is_stopped_by_hive(self, land: Task, work: Task, base: str, commit: str) -> bool:
+        """What the strategy makes of the work, if it does not go into the queue; it is settled."""
+        hive = self._run.spec.hive
+        if hive is None or is_sweep(land):
+            return False
+        kind, key = hive.type_of(work_type(land)), item_key(land)
+        if kind.product == "findings":
+            path = hive.findings_path(key)
+            if not read_findings(self._run.repository, commit, path):
+                detail = f"it left no findings: {path} is empty or was not committed"
+                self._send_back(land, work, Rework(kind="no-commit", detail=detail), note={})
+                return True
+        if hive.only_kept(kind):
+            self._complete(land, work, {})
+            return True
+        changed = self._run.repository.diff_paths(base, commit)
+        if outside := hive.outside(kind, key, changed):
+            detail = f"it changed what such an item may not change: {', '.join(outside[:5])}"
+            rework = Rework(kind="out-of-scope", detail=detail, previous=self._diff(work))
+            self._send_back(land, work, rework, note={})
+            return True
+        return False
+
+    def _findings(self, land: Task, work: Task) -> JsonObject:
+        """Keep what an item found in the memory, and say where it is; {} if it finds nothing."""
+        hive = self._run.spec.hive
+        commit = (work.result or {}).get("commit")
+        if hive is None or is_sweep(land) or not commit:
+            return {}
+        kind, key = hive.type_of(work_type(land)), item_key(land)
+        if kind.product != "findings":
+            return {}
+        path = hive.findings_path(key)
+        by = next(
+            (e.agent_id for e in self._run.board.history(work.task_id) if e.kind == "completed"), ""
+        )
+        if self._run.memory is not None:
+            self._run.memory.keep(
+                findings_key(self._run.run_id, key),
+                read_findings(self._run.repository, str(commit), path),
+                tags=("findings", kind.name),
+                task_id=work.task_id,
+                agent_id=by,
+            )
+        return {"findings": {"at": str(commit), "path": path, "by": by}}
 
     def _must_ask(self, land: Task) -> bool:
         """A person has a say in what lands, and has not been asked about this work.
@@ -268,9 +329,11 @@ class LandingAgent:
             self._complete(land, work, landed)
 
     def _complete(self, land: Task, work: Task, landed: JsonObject) -> None:
-        note: JsonObject = {"key": item_key(land), **landed}
+        found = self._findings(land, work)
+        note: JsonObject = {"key": item_key(land), **landed, **found}
         if self._report(land, lambda: self._run.board.complete(land, note, note=note)):
-            self._learn(work, "landed" if "commit" in landed else "unchanged")
+            unmoved: Outcome = "found" if found else "unchanged"
+            self._learn(work, "landed" if "commit" in landed else unmoved)
 
     def _reject(self, land: Task, work: Task, verdict: Rejected) -> None:
         if verdict.kind == "gate-red":

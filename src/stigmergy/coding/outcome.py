@@ -75,7 +75,13 @@ class Outcome:
 
 
 def judge(
-    view: RunView, *, finished: bool, gated: bool, green: bool | None, out_of_budget: bool
+    view: RunView,
+    *,
+    finished: bool,
+    gated: bool,
+    green: bool | None,
+    out_of_budget: bool,
+    lands: bool = True,
 ) -> Outcome:
     """The outcome of a run whose threads have ended.
 
@@ -85,9 +91,10 @@ def judge(
         gated: there is a gate.
         green: what it last said of the target's tip.
         out_of_budget: a hard limit of the run or the fleet stopped it.
+        lands: the run lands; one that does not leaves findings.
     """
     landed, total = view.landed, len(view.items)
-    done = f"{landed} of {total} items landed"
+    done = f"{landed} of {total} items {'landed' if lands else 'have findings'}"
     if view.unchanged:
         done += f" ({view.unchanged} needed no change)"
     if out_of_budget:
@@ -102,6 +109,8 @@ def judge(
         return Outcome(exit_code=EXIT_FAILED, verdict=f"{done}, and the target is {state}")
     if landed < total or total == 0:
         return Outcome(exit_code=EXIT_FAILED, verdict=f"{done}, {total - landed} did not")
+    if not lands:
+        return Outcome(exit_code=EXIT_OK, verdict=f"all {total} items have findings")
     proof = "the target is green" if gated else "no gate was run"
     done = done.replace(f"{landed} of {total}", f"all {total}")
     return Outcome(exit_code=EXIT_OK, verdict=f"{done} and {proof}")

@@ -15,6 +15,7 @@ from stigmergy.coding.context import RunContext
 from stigmergy.coding.models_in_run import RunModels
 from stigmergy.coding.plan.policy import Ceilings, ItemOutcome, Progress
 from stigmergy.coding.plan.source import (
+    FirstSource,
     ListSource,
     ObjectiveSource,
     PlannerState,
@@ -39,6 +40,7 @@ class Planning:
     def __init__(self, context: RunContext, models: RunModels | None) -> None:
         self._run = context
         self._models = models
+        self._objective: ObjectiveSource | None = None
         self._source = self._open_source()
         self._done = False
 
@@ -75,8 +77,14 @@ class Planning:
 
     def _open_source(self) -> PlanSource:
         spec = self._run.spec
-        if spec.source != "objective":
-            return ListSource(spec.items)
+        first = () if spec.hive is None else spec.hive.first_items(spec.source_text)
+        then: PlanSource = ListSource(spec.items)
+        if spec.source == "objective" and not spec.items:
+            then = self._objective = self._open_planner()
+        return FirstSource(first, then) if first else then
+
+    def _open_planner(self) -> ObjectiveSource:
+        spec, hive = self._run.spec, self._run.spec.hive
         if self._models is None:
             raise UsageError("an objective needs a model that plans: give --model")
         # pydantic-ai takes a second to import, which only a planner is worth.
@@ -97,6 +105,8 @@ class Planning:
             ),
             state=self._kept_state(),
             recall=self._recall,
+            guidance="" if hive is None else hive.planner_text(),
+            types=() if hive is None else tuple(each.name for each in hive.strategy.types),
         )
 
     def _recall(self) -> str:
@@ -113,6 +123,8 @@ class Planning:
         board, settings = self._run.board, self._run.spec.settings
         if not items:
             return
+        if (hive := self._run.spec.hive) is not None:
+            items = hive.typed(items)
         run_id = self._run.run_id
         tasks = tasks_of_items(items, run_id=run_id, max_attempts=settings.max_attempts)
         if settings.approve == "plan":
@@ -141,8 +153,8 @@ class Planning:
             "notes": list(sprint.notes),
             "detail": _detail(sprint),
         }
-        if isinstance(self._source, ObjectiveSource):
-            data["state"] = self._source.state.model_dump(mode="json")
+        if self._objective is not None:
+            data["state"] = self._objective.state.model_dump(mode="json")
         self._run.board.record("planning", data=data)
 
     def _progress(self) -> Progress:

@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 from stigmergy.coding.git.process import run_git
 from stigmergy.coding.git.repository import Repository
+from stigmergy.coding.hive import HiveSpec, single_item
 from stigmergy.coding.merge.find_gate import find_gate
 from stigmergy.coding.plan.each import items_for_each
 from stigmergy.coding.plan.features import read_features
@@ -68,8 +69,9 @@ def prepare(
     *,
     environ: dict[str, str],
     now: float,
+    hive: HiveSpec | None = None,
 ) -> Prepared:
-    """Check everything and settle what the run is.
+    """Check everything and settle what the run is; with a hive, what its strategy makes of it.
 
     Raises:
         UsageError: something is wrong; the text says what to do.
@@ -86,7 +88,12 @@ def prepare(
     check_traces(settings)
     settings = _with_memory(settings, state_home(repository))
     items, notes = _items(repository, start, source)
-    gate, why = _gate(repository, start, settings.gate)
+    if hive is not None and settings.model is None:
+        items = [single_item(source.text, hive.strategy)]
+        notes = ["no model plans: the objective is one item"]
+    gate, why = (
+        _gate(repository, start, settings.gate) if hive is None or hive.lands else ((), None)
+    )
     notes = [*notes, *_dirty_notes(repository)]
     if why:
         notes.insert(0, why)
@@ -101,6 +108,7 @@ def prepare(
         settings=settings,
         allow_empty=_allow_empty(source, settings),
         created_at=now,
+        hive=hive,
         label=replay_label(settings, environ),
     )
     return Prepared(spec=spec, notes=tuple(notes))
@@ -168,7 +176,8 @@ def _target(repository: Repository, wanted: str | None) -> str:
         if repository.tip(ref) is None:
             raise UsageError(f"there is no branch {wanted!r} to land on")
         return ref
-    head = repository.git("symbolic-ref", "-q", "HEAD", accept=(0, 1))
+    # Asked where the user stands: a linked working tree has a branch of its own.
+    head = run_git(("symbolic-ref", "-q", "HEAD"), cwd=repository.path, accept=(0, 1))
     if head.code != 0:
         raise UsageError("no branch is checked out (HEAD is detached): name one with --target")
     return head.stdout.decode().strip()

@@ -15,7 +15,9 @@ from stigmergy.memory import Reflection
 
 __all__ = ["Outcome", "reflect"]
 
-Outcome = Literal["completed", "partial", "failed", "came-back", "given-up", "landed", "unchanged"]
+Outcome = Literal[
+    "completed", "partial", "failed", "came-back", "given-up", "landed", "unchanged", "found"
+]
 
 _TITLE_CHARS: Final = 300
 _SUMMARY_CHARS: Final = 2_000

@@ -20,7 +20,10 @@ from typing import Final
 from stigmergy.board import Event, JsonObject, TaskBoard
 from stigmergy.coding.context import Pulse, RunContext, Target
 from stigmergy.coding.crew import MOST_AGENTS, Crew
+from stigmergy.coding.curator import Curator
+from stigmergy.coding.findings import kept_findings, render_report
 from stigmergy.coding.git.repository import Repository
+from stigmergy.coding.hive import RESEARCH_KEY, HiveSpec, findings_key
 from stigmergy.coding.keeper import Keeper
 from stigmergy.coding.landing import LandingAgent
 from stigmergy.coding.logbook import log_events
@@ -37,6 +40,7 @@ from stigmergy.coding.rundir import RunDirectory, StateFolder, new_run_id, state
 from stigmergy.coding.sandbox.local import LocalSandboxes
 from stigmergy.coding.sandbox.sandbox import Limits, SandboxFactory, SandboxSettings
 from stigmergy.coding.spec import RunSpec
+from stigmergy.coding.turns import Turns
 from stigmergy.coding.work.runner import TaskRunner
 from stigmergy.coding.worker import Worker
 from stigmergy.config import Settings
@@ -46,7 +50,10 @@ from stigmergy.monitor.actions import decide
 from stigmergy.monitor.tracing.live import live_traces
 from stigmergy.swarm import Heartbeat, Nursery, Stop
 
-__all__ = ["Beside", "Watch", "resume", "start"]
+__all__ = ["STOP_WANTED", "Beside", "Watch", "resume", "start"]
+
+STOP_WANTED: Final = "stop_wanted"
+"""An event that asks the process of a run to end as on Ctrl-C; `stig resume` goes on."""
 
 Watch = Callable[[RunView, Sequence[str]], None]
 """Told, in the calling thread, of the run as it stands and the new lines about it."""
@@ -76,11 +83,12 @@ def start(prepared: Prepared, *, stop: Stop, watch: Watch, beside: Beside | None
         state = StateFolder(state_home(repository))
         state.prepare()
         run_id = new_run_id(spec.created_at)
-        with state.locked(run_id):
+        with _alone(state, spec, run_id):
             directory = state.create(run_id, spec)
             begun = False
             try:
                 with (
+                    directory.locked(),
                     _opened(spec, directory, repository, stop) as run,
                     _beside(run.context, beside),
                 ):
@@ -115,7 +123,8 @@ def resume(
     check_model(spec.settings, dict(os.environ))
     with (
         Repository(spec.repository) as repository,
-        state.locked(directory.run_id),
+        _alone(state, spec, directory.run_id),
+        directory.locked(),
         _opened(spec, directory, repository, stop) as run,
         _beside(run.context, beside),
     ):
@@ -123,6 +132,11 @@ def resume(
         run.prove_start()
         run.begin()
         return run.work(watch)
+
+
+def _alone(state: StateFolder, spec: RunSpec, run_id: str) -> AbstractContextManager[None]:
+    """Only one run lands at a time; those that land nothing are in nobody's way."""
+    return state.locked(run_id) if spec.lands else nullcontext()
 
 
 @contextmanager
@@ -139,6 +153,7 @@ def _opened(
                 spec.settings.memory_namespace,
                 board=board,
                 run_id=directory.run_id,
+                pinned=_pinned(spec, directory.run_id),
             )
         )
         if spec.settings.otel_endpoint is not None:
@@ -154,6 +169,7 @@ def _opened(
             stop=stop,
             pulse=Pulse(),
             memory=memory,
+            turns=None if spec.settings.parallel else Turns(),
         )
         for event in context.journal():
             if event.kind == "target":  # it went on on a branch of its own
@@ -202,14 +218,17 @@ class _Run:
         self.factory = factory
         self.models = models
         self._planning = Planning(context, models)
-        self._keeper = Keeper(
-            self.context, make_lander=self._make_lander, planned=self._planning.is_done
+        planned = self._planning.is_done
+        self._keeper: Keeper | Curator = (
+            Keeper(context, make_lander=self._make_lander, planned=planned)
+            if context.spec.lands
+            else Curator(context, planned=planned)
         )
         settings = context.spec.settings
         self._view = SwarmView(Thresholds(silent_s=settings.stuck_after_s))
         self._ticked_at = 0.0
-        self._logged = context.board.last_seq()
-        """What came before was logged by the process that was there before."""
+        self._opened_at = context.board.last_seq()
+        """What came before was logged, and heeded, by the process that was there before."""
 
     # Before work ----------------------------------------------------------------------------
 
@@ -248,6 +267,8 @@ class _Run:
             "model": spec.settings.model,
             "agent_command": spec.settings.agent_command,
             "strategy": spec.settings.strategy,
+            "hive": None if spec.hive is None else _told(spec.hive),
+            "parallel": spec.settings.parallel,
             "memory_namespaces": list(spec.settings.memory_namespace),
             "task_timeout_s": spec.settings.task_timeout_s,
             "budget_usd": _amount(spec.settings.budget_usd),
@@ -288,7 +309,8 @@ class _Run:
     def work(self, watch: Watch) -> Outcome:
         """Let the agents, the queue and the planner work until all is done or stopped."""
         context = self.context
-        WorkingTree(context.repository, context.target.ref).catch_up()
+        if context.spec.lands:
+            WorkingTree(context.repository, context.target.ref).catch_up()
         self._catch_up(watch)
         with Nursery(context.stop) as nursery, context.stop.child() as ended:
             crew = Crew(nursery, self._worker, context.pulse)
@@ -356,7 +378,10 @@ class _Run:
             watch(self._view.run, self._take(events))
 
     def _take(self, events: Sequence[Event]) -> list[str]:
-        log_events(self.context.run_id, (event for event in events if event.seq > self._logged))
+        fresh = [event for event in events if event.seq > self._opened_at]
+        log_events(self.context.run_id, fresh)
+        if any(event.kind == STOP_WANTED for event in fresh):
+            self.context.stop.set()
         return self._view.take(events)
 
     def _agents_wanted(self) -> int:
@@ -374,7 +399,9 @@ class _Run:
             gated=bool(self.context.spec.gate),
             green=self._keeper.green,
             out_of_budget=self.models is not None and self.models.out_of_budget,
+            lands=self.context.spec.lands,
         )
+        self._write_findings()
         self.context.board.record(
             "run_ended", data={"exit_code": outcome.exit_code, "verdict": outcome.verdict}
         )
@@ -382,6 +409,40 @@ class _Run:
         if finished:
             self.context.directory.write_report(outcome.report(self._view.run, self.context.spec))
         return outcome
+
+    def _write_findings(self) -> None:
+        """What was found so far, as a report for people."""
+        spec = self.context.spec
+        if spec.hive is None or not (findings := kept_findings(self.context)):
+            return
+        if not any(finding.text for finding in findings):
+            return
+        self.context.directory.write_findings(
+            render_report(
+                title=f"{spec.hive.strategy.name.capitalize()}: {spec.hive.name}",
+                objective=spec.source_text,
+                label=spec.label,
+                start=spec.start,
+                findings=findings,
+            )
+        )
+
+
+def _told(hive: HiveSpec) -> JsonObject:
+    return {
+        "name": hive.name,
+        "strategy": hive.strategy.name,
+        "task_types": list(hive.task_types),
+        "research": hive.research is not None,
+        "lands": hive.lands,
+    }
+
+
+def _pinned(spec: RunSpec, run_id: str) -> tuple[str, ...]:
+    """What the research step of a hive found, which all others are told."""
+    if spec.hive is None or spec.hive.research is None:
+        return ()
+    return (findings_key(run_id, RESEARCH_KEY),)
 
 
 def _memory_file(spec: RunSpec, repository: Repository) -> Path | None:

@@ -104,12 +104,40 @@ class RunDirectory:
         """Forget the run; nobody may be at work in it."""
         shutil.rmtree(self.path)
 
+    @property
+    def findings(self) -> Path:
+        """The report of what a hive found, for people."""
+        return self.path / "findings.md"
+
+    def write_findings(self, text: str) -> None:
+        """Keep the report of findings, atomically."""
+        self._write(self.findings, text)
+
+    def holder(self) -> str | None:
+        """Who is at work on this very run; None when nobody is."""
+        return _holder(self.path / "lock")
+
+    @contextmanager
+    def locked(self) -> Generator[None]:
+        """Be the one process that works on this run.
+
+        Raises:
+            UsageError: another does.
+        """
+        with _locked(self.path / "lock", self.run_id) as holder:
+            if holder is not None:
+                raise UsageError(f"somebody is at work on this already: {holder}")
+            yield
+
     def write_report(self, report: dict[str, object]) -> None:
         """Keep the report, atomically."""
+        self._write(self.report, json.dumps(report, indent=2) + "\n")
+
+    def _write(self, path: Path, text: str) -> None:
         # A fresh name, opened exclusively: a link that somebody put there is not written through.
         with tempfile.NamedTemporaryFile("w", dir=self.path, delete=False) as file:
-            file.write(json.dumps(report, indent=2) + "\n")
-        Path(file.name).replace(self.report)
+            file.write(text)
+        Path(file.name).replace(path)
 
 
 class StateFolder:
@@ -197,41 +225,59 @@ class StateFolder:
         return found[0]
 
     def holder(self) -> str | None:
-        """Who runs here now: `run … (process …)`; None when nobody does."""
-        try:
-            fd = os.open(self.path / "lock", os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            return None
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return os.read(fd, 200).decode(errors="replace").strip() or "another process"
-        else:
-            return None
-        finally:
-            os.close(fd)
+        """Who lands here now: `run … (process …)`; None when nobody does."""
+        return _holder(self.path / "lock")
 
     @contextmanager
     def locked(self, run_id: str) -> Generator[None]:
-        """Be the one run of this repository.
-
-        The kernel frees the lock when its holder dies, however it dies.
+        """Be the one run of this repository that lands on it.
 
         Raises:
-            UsageError: another run holds it.
+            UsageError: another run is.
         """
-        fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.read(fd, 200).decode(errors="replace").strip() or "another process"
+        with _locked(self.path / "lock", run_id) as holder:
+            if holder is not None:
                 raise UsageError(
                     f"this repository has a run already: {holder}. Wait for it, or stop it with "
                     "`stig cancel`"
-                ) from None
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, f"run {run_id} (process {os.getpid()})\n".encode(), 0)
+                )
             yield
-        finally:
-            os.close(fd)
+
+
+def _holder(path: Path) -> str | None:
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _written(fd)
+    else:
+        return None
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _locked(path: Path, run_id: str) -> Generator[str | None]:
+    """Hold a lock and say so in its file; gives who holds it when that is somebody else.
+
+    The kernel frees the lock when its holder dies, however it dies.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield _written(fd)
+            return
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"run {run_id} (process {os.getpid()})\n".encode(), 0)
+        yield None
+    finally:
+        os.close(fd)
+
+
+def _written(fd: int) -> str:
+    return os.read(fd, 200).decode(errors="replace").strip() or "another process"

@@ -7,7 +7,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from stigmergy.board import TaskType
+from stigmergy.coding.hive import HiveSpec
 from stigmergy.coding.plan.workitem import WorkItem
+from stigmergy.coding.tasks import WORK_TYPES
 from stigmergy.config import Settings
 
 __all__ = ["RunSpec"]
@@ -35,8 +38,20 @@ class RunSpec(BaseModel):
     allow_empty: bool = False
     """An agent that says complete and changed nothing is believed: nothing was to be done."""
     created_at: float
+    hive: HiveSpec | None = None
+    """Set: the run is a hive, with a name and a strategy."""
     label: str = ""
     """Shown wherever the run is: what of it is replayed or simulated."""
+
+    @property
+    def lands(self) -> bool:
+        """The run moves its target; one that does not leaves findings alone."""
+        return self.hive is None or self.hive.lands
+
+    @property
+    def work_types(self) -> tuple[str, ...]:
+        """What its agents take."""
+        return WORK_TYPES if self.hive is None else (*self.hive.task_types, TaskType.FIX)
 
     def can_mend(self, reason: str) -> bool:
         """Whether the run's agent could do better when told why its work came back.

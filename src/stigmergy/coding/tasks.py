@@ -29,6 +29,7 @@ __all__ = [
     "sweep_tasks",
     "tasks_of_items",
     "work_to_land",
+    "work_type",
 ]
 
 WORK_TYPES: Final = (TaskType.CODE, TaskType.FIX)
@@ -52,6 +53,11 @@ class Rework:
     """The work so far, as a diff, where the mending does not start from it."""
     base: str | None = None
     """The commit to start from; None is the target's tip."""
+
+
+def work_type(task: Task) -> str:
+    """What its item was planned as; empty where nothing was said."""
+    return str(task.payload.get("type", ""))
 
 
 def land_id(key: str) -> str:
@@ -99,10 +105,13 @@ def tasks_of_items(items: Iterable[WorkItem], *, run_id: str, max_attempts: int)
             "scope": list(item.scope),
             "acceptance": list(item.acceptance),
         }
+        landing: JsonObject = {"key": item.key}
+        if item.task_type:
+            payload["type"] = landing["type"] = item.task_type
         tasks.append(
             Task(
                 task_id=item.key,
-                task_type=TaskType.CODE,
+                task_type=item.task_type or TaskType.CODE,
                 description=item.brief,
                 payload=payload,
                 depends_on=tuple(land_id(name) for name in item.depends_on),
@@ -116,7 +125,7 @@ def tasks_of_items(items: Iterable[WorkItem], *, run_id: str, max_attempts: int)
                 task_id=land_id(item.key),
                 task_type=TaskType.LAND,
                 description=item.brief,
-                payload={"key": item.key},
+                payload=landing,
                 depends_on=(item.key,),
                 parent_id=run_id,
                 priority=item.priority,
@@ -140,6 +149,8 @@ def fix_task(land: Task, work: Task, rework: Rework, *, max_attempts: int) -> Ta
         "previous": rework.previous[:_TEXT_CHARS],
         "base": rework.base,
     }
+    if "type" in land.payload:
+        payload["type"] = land.payload["type"]
     return Task(
         task_id=f"{key}.fix{rounds(land) + 1}",
         task_type=TaskType.FIX,

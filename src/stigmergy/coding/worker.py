@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from stigmergy.board import JsonObject, Task
 from stigmergy.coding.context import RunContext
+from stigmergy.coding.findings import findings_before
+from stigmergy.coding.hive import for_hive
 from stigmergy.coding.interrupts import Running
 from stigmergy.coding.reflecting import Outcome, reflect
 from stigmergy.coding.sandbox.sandbox import Limits, SandboxFactory
-from stigmergy.coding.tasks import WORK_TYPES
+from stigmergy.coding.tasks import item_key, work_type
 from stigmergy.coding.work.handoff import AgentSpec, Assignment, Handoff
 from stigmergy.coding.work.runner import AttemptFailedError, TaskRunner, WorkResult
 from stigmergy.errors import LostLeaseError, StigmergyError, TransientError
@@ -65,20 +67,31 @@ class Worker:
         while not stop.is_set() and wanted():
             seen = self.run.pulse.beat
             try:
-                task = self._claim()
+                with self._turn() as mine:
+                    worked = mine and wanted() and self._work_once()
             except TransientError as busy:
                 self.run.note(f"{self.name}: {busy}")
                 stop.wait(_IDLE_S)
                 continue
-            if task is None:
+            if not worked:
                 self.run.pulse.wait(after=seen, timeout_s=_IDLE_S)
-            else:
-                self._handle(task)
+
+    def _turn(self) -> AbstractContextManager[bool]:
+        """Where the agents work one at a time, wait until it is this one's turn."""
+        turns = self.run.turns
+        return nullcontext(enter_result=True) if turns is None else turns.taken(self.run.stop)
+
+    def _work_once(self) -> bool:
+        """Do a task; False when none is ready."""
+        task = self._claim()
+        if task is not None:
+            self._handle(task)
+        return task is not None
 
     def _claim(self) -> Task | None:
         return self.run.board.claim(
             self.run.agent_id(self.name),
-            task_types=WORK_TYPES,
+            task_types=self.run.spec.work_types,
             lease_s=self.run.spec.settings.lease_s,
         )
 
@@ -187,8 +200,11 @@ class Worker:
         }
         if notes := self._notes(task):
             context["memory"] = notes
+        hive = self.run.spec.hive
+        if hive is not None and (found := findings_before(self.run, task)):
+            context["findings"] = found
         settings = self.run.spec.settings
-        return Assignment(
+        assignment = Assignment(
             task_id=task.task_id,
             task_type=task.task_type,
             description=task.description,
@@ -202,6 +218,10 @@ class Worker:
             commit_name=settings.commit_name,
             commit_email=settings.commit_email,
         )
+        if hive is None or not work_type(task):  # mending the target is no item of a strategy
+            return assignment
+        work = hive.type_of(work_type(task))
+        return for_hive(assignment, hive, work, key=item_key(task))
 
     def _notes(self, task: Task) -> str:
         if self.run.memory is None:

@@ -39,6 +39,8 @@ class ItemView:
     returns: int = 0
     """How often its work came back from the queue."""
     error: str | None = None
+    found: bool = False
+    """It left findings, which are kept beside the code."""
     depends_on: tuple[str, ...] = ()
 
 
@@ -127,7 +129,10 @@ class RunView:
     @property
     def unchanged(self) -> int:
         """Of those, items that needed no change."""
-        return sum(item.state == "landed" and item.commit is None for item in self.items.values())
+        return sum(
+            item.state == "landed" and item.commit is None and not item.found
+            for item in self.items.values()
+        )
 
     @property
     def failed(self) -> int:
@@ -297,6 +302,9 @@ def _gate_ended(view: RunView, event: Event) -> str:
 
 
 def _landed(view: RunView, event: Event, item: ItemView) -> str:
+    item.found = bool(event.data.get("findings"))
+    if not event.data.get("commit") and item.found:
+        return f"{item.key}: findings kept"
     if not event.data.get("commit"):
         why = "nothing to change" if event.data.get("unchanged") else "the target has it already"
         return f"{item.key}: {why}"
@@ -370,6 +378,11 @@ def _agents_wanted(view: RunView, event: Event) -> str:
     return f"{view.agents_wanted} agents wanted" + (f", says {by}" if by else "")
 
 
+def _stop_wanted(_: RunView, event: Event) -> str:
+    by = text(event, "by")
+    return "asked to stop" + (f" by {by}" if by else "")
+
+
 _ANSWERS: Final = frozenset({"completed", "failed", "cancelled"})
 _HANDLERS: Final[Mapping[str, Callable[[RunView, Event], str | None]]] = {
     "run_started": _run_started,
@@ -392,5 +405,6 @@ _HANDLERS: Final[Mapping[str, Callable[[RunView, Event], str | None]]] = {
     "model_call": _model_call,
     "planning": _planning,
     "agents_wanted": _agents_wanted,
+    "stop_wanted": _stop_wanted,
     "note": _note,
 }

@@ -7,7 +7,7 @@ does not cost the others.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -46,6 +46,9 @@ class PlannedItem(BaseModel):
         default=DEFAULT_PRIORITY, ge=1, le=10, description="1 is the most urgent."
     )
     category: str = ""
+    type: str = Field(
+        default="", description="Of the types that you were told of, if any, the one it has."
+    )
 
     def work_item(self) -> WorkItem:
         """As the rest of the program knows it."""
@@ -58,6 +61,7 @@ class PlannedItem(BaseModel):
             depends_on=tuple(self.depends_on),
             priority=self.priority,
             category=self.category,
+            task_type=self.type,
         )
 
 
@@ -93,6 +97,7 @@ def sift(
     known: Collection[str] = (),
     failed: Collection[str] = (),
     paths: Collection[str] = (),
+    types: Collection[str] = (),
     max_items: int,
 ) -> Sifted:
     """The items that can be posted as they stand.
@@ -103,11 +108,14 @@ def sift(
         failed: those of `known` that will never land.
         paths: the tracked files; a glob that means none of them, and no file that an item names,
             is a mistake (a file that is not there yet must be named).
+        types: what an item may have as its type; where there are none, it has none.
         max_items: how many may come; the rest is dropped from the end.
 
     An item that waits for a dropped one is dropped as well.
     """
     items, dropped = _parsed(drafts)
+    if not types:
+        items = [replace(item, task_type="") for item in items]
     if len(items) > max_items:
         message = f"is beyond the {max_items} items that this sprint may have"
         dropped += [Fault(item.key, OVERFLOW, message) for item in items[max_items:]]
@@ -118,6 +126,7 @@ def sift(
         for item in items:
             faults += _failed_dependencies(item, failed)
             faults += _unknown_scopes(item, paths, named)
+            faults += _unknown_type(item, types)
         if not faults:
             return Sifted(items=tuple(items), dropped=tuple(dropped))
         dropped += faults
@@ -153,6 +162,12 @@ def _failed_dependencies(item: WorkItem, failed: Collection[str]) -> list[Fault]
         for key in item.depends_on
         if key in failed
     ]
+
+
+def _unknown_type(item: WorkItem, types: Collection[str]) -> list[Fault]:
+    if not item.task_type or item.task_type in types:
+        return []
+    return [Fault(item.key, "type", f"{item.task_type[:60]!r} is none of {', '.join(types)}")]
 
 
 def _unknown_scopes(item: WorkItem, paths: Collection[str], named: Sequence[str]) -> list[Fault]:

@@ -71,7 +71,7 @@ class Planner:
         answer = exchange(
             self._access(request.sprint),
             RepositoryTools(self._repository, request.view.commit),
-            instructions=instructions(),
+            instructions=instructions(request.guidance),
             prompt=first_prompt(request) if request.session is None else follow_up_prompt(request),
             session=request.session,
             judge=judge,
@@ -116,6 +116,7 @@ def _sift(drafts: Sequence[Any], request: PlanRequest) -> Sifted:
         known=request.open | request.ended.keys(),
         failed=request.failed,
         paths=request.view.paths,
+        types=request.types,
         max_items=request.max_items,
     )
 

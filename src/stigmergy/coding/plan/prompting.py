@@ -18,10 +18,10 @@ _MAX_LINE_CHARS = 1_000
 _MAX_SHOWN = 200
 
 
-@cache
-def instructions() -> str:
-    """What a planner is told about its work once and for all."""
-    return _text("planner.md")
+def instructions(guidance: str = "") -> str:
+    """What a planner is told about its work once and for all; `guidance` is of its strategy."""
+    general = _text("planner.md")
+    return f"{general}\n{guidance}\n" if guidance else general
 
 
 def first_prompt(request: PlanRequest) -> str:
@@ -90,5 +90,6 @@ def _line(text: str) -> str:
     return text if len(text) <= _MAX_LINE_CHARS else f"{text[:_MAX_LINE_CHARS]} …"
 
 
+@cache
 def _text(name: str) -> str:
     return files("stigmergy.coding.plan").joinpath("prompts", name).read_text(encoding="utf-8")

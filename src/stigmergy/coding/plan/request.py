@@ -48,6 +48,10 @@ class PlanRequest:
     """Those of `ended` that the conversation so far has told of."""
     memory: str = ""
     """Notes of earlier work, for a new conversation; nobody vouches for them."""
+    guidance: str = ""
+    """Beside the general instructions: what the hive's strategy asks for."""
+    types: tuple[str, ...] = ()
+    """What an item may have as its type."""
     session: bytes | None = None
     """`PlanOutcome.session` of the sprint before; None begins a new conversation."""
 

@@ -29,6 +29,7 @@ from stigmergy.errors import TransientError
 
 __all__ = [
     "End",
+    "FirstSource",
     "ListSource",
     "ObjectiveSource",
     "PlanSource",
@@ -85,6 +86,22 @@ class ListSource:
         return Sprint(items=missing, end=End.DONE)
 
 
+class FirstSource:
+    """Some items, and what comes after they have ended, however they did."""
+
+    def __init__(self, first: Sequence[WorkItem], then: PlanSource) -> None:
+        self._first = ListSource(first)
+        self._keys = frozenset(item.key for item in first)
+        self._then = then
+
+    def next_items(self, progress: Progress) -> Sprint:
+        """See `PlanSource.next_items`."""
+        missing = self._first.next_items(progress).items
+        if missing or self._keys & progress.open:
+            return Sprint(items=missing)
+        return self._then.next_items(progress)
+
+
 class PlannerState(BaseModel):
     """What a planner must know again after a crash; kept by the run, as JSON."""
 
@@ -112,6 +129,8 @@ class ObjectiveSource:
         ceilings: where planning ends in any case.
         state: of an earlier process, to go on from.
         recall: what the memory has for the objective, when a conversation begins.
+        guidance: what the planner is told beside its general instructions.
+        types: what an item may have as its type.
     """
 
     def __init__(
@@ -123,6 +142,8 @@ class ObjectiveSource:
         ceilings: Ceilings | None = None,
         state: PlannerState | None = None,
         recall: Callable[[], str] | None = None,
+        guidance: str = "",
+        types: tuple[str, ...] = (),
     ) -> None:
         self._planner = planner
         self._objective = objective
@@ -130,6 +151,8 @@ class ObjectiveSource:
         self._ceilings = ceilings or Ceilings()
         self._state = state or PlannerState()
         self._recall = recall
+        self._guidance = guidance
+        self._types = types
         self._notes = ""
         self._session: bytes | None = None  # a new process begins a new conversation
         self._errors = 0
@@ -192,6 +215,8 @@ class ObjectiveSource:
             ended=progress.ended,
             told=self._state.told,
             memory=self._notes,
+            guidance=self._guidance,
+            types=self._types,
             session=self._session,
         )
 

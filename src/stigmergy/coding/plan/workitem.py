@@ -49,6 +49,8 @@ class WorkItem:
     priority: int = DEFAULT_PRIORITY
     """1 is the most urgent, 10 the least."""
     category: str = ""
+    task_type: str = ""
+    """What its task is on the board, of the hive's strategy; empty is `code`."""
 
     @property
     def brief(self) -> str:

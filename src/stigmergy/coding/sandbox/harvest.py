@@ -120,7 +120,8 @@ class Harvest:
                 continue  # a whiteout
             kind, content = _inflate(oid, data, taken)
             links = _links(oid, kind, content)
-            waiting += [link for link in links if link not in seen]
+            # A tree has an object twice where a folder or a file was copied; a pack may not.
+            waiting += [link for link in dict.fromkeys(links) if link not in seen]
             seen.update(links)
             yield kind, content, links
 
