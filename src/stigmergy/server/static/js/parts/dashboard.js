@@ -177,7 +177,10 @@ class Dashboard extends HTMLElement {
       signal,
       onState: (state, reason) => {
         this.store.connected(state, reason);
-        if (state === "reconnecting" && !lost) this.say("The connection is lost; trying again");
+        if (state === "reconnecting" && !lost) {
+          const ended = this.store.run.state === "ended";
+          this.say(ended ? "The run has ended, and its server with it: stig replay plays it again" : "The connection is lost; trying again");
+        }
         if (state === "live" && lost) this.say("Connected again");
         lost = state === "reconnecting";
       },
