@@ -275,7 +275,7 @@ def summary(document: JsonObject) -> list[Cell]:
     if failed := figures.get("items_failed"):
         cells.append((f"{plural(int(failed), 'item')} failed", "red"))
     for name, word, style in (
-        ("tasks_for_person", "wait for you", "bold black on cyan"),
+        ("tasks_for_person", "waiting for you", "bold black on cyan"),
         ("tasks_in_progress", "in progress", "cyan"),
         ("tasks_claimed", "claimed", "cyan"),
         ("tasks_pending", "pending", ""),
