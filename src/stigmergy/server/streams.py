@@ -53,7 +53,7 @@ class EventStream(Response):
             for each in (sending, *ends):
                 each.cancel()
             await asyncio.gather(sending, *ends, return_exceptions=True)
-        if self._closing.is_set():
+        if self._closing.is_set() and sending.cancelled():  # else it has ended by itself
             async with asyncio.timeout(1.0):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
