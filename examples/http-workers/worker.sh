@@ -11,7 +11,9 @@ call() { # PATH BODY; the token goes by stdin, for a command line can be read by
 order=$(jq -n --arg agent "sh-$$" --argjson wait "${WAIT_S:-20}" \
     '{agent_id: $agent, task_types: ["words"], wait_s: $wait}')
 
-while held=$(call /tasks/claim "$order" | jq -ec '.claimed[0]'); do
+while true; do
+    claimed=$(call /tasks/claim "$order") # or it ends here, and curl says why
+    held=$(printf '%s' "$claimed" | jq -ec '.claimed[0]') || break
     path=/tasks/$(printf '%s' "$held" | jq -r '.task.task_id')
     if text=$(printf '%s' "$held" | jq -er '.task.payload.text'); then
         words=$(printf '%s' "$text" | wc -w)

@@ -25,7 +25,7 @@ def missing(program: str) -> None:
         pytest.skip(f"{program} is missing")
 
 
-@pytest.mark.parametrize(
+each_worker = pytest.mark.parametrize(
     ("argv", "needs"),
     [
         ([sys.executable, "worker.py"], []),
@@ -34,6 +34,9 @@ def missing(program: str) -> None:
     ],
     ids=["python", "javascript", "shell"],
 )
+
+
+@each_worker
 def test_a_worker_without_our_library_does_the_tasks(
     argv: list[str], needs: list[str], tmp_path: Path
 ) -> None:
@@ -44,15 +47,7 @@ def test_a_worker_without_our_library_does_the_tasks(
         bad = board.post(Task(task_type="words", payload={"no": "text"}))
         other = board.post(Task(task_type="other"))
         with served(board, tmp_path / "server") as server:
-            environment = {
-                "PATH": os.environ["PATH"],
-                "STIG_URL": server.url,
-                "STIG_TOKEN": server.tokens[Scope.WORKER],
-                "WAIT_S": "0.5",
-            }
-            done = subprocess.run(
-                argv, cwd=EXAMPLES, env=environment, capture_output=True, text=True, timeout=60
-            )
+            done = work(argv, server.url, server.tokens[Scope.WORKER])
         assert done.returncode == 0, done.stderr
         results = [board.get(task_id) for task_id in ids]
         assert [task.result for task in results if task] == [
@@ -63,3 +58,30 @@ def test_a_worker_without_our_library_does_the_tasks(
     assert failed.status is TaskStatus.FAILED
     assert untouched is not None
     assert untouched.status is TaskStatus.PENDING
+
+
+@each_worker
+def test_a_worker_that_is_refused_or_finds_no_server_ends_and_says_why(
+    argv: list[str], needs: list[str], tmp_path: Path
+) -> None:
+    for program in needs:
+        missing(program)
+    with TaskBoard(tmp_path / "board.db") as board, served(board, tmp_path / "server") as server:
+        refused = work(argv, server.url, "stig_no_such_token")
+    alone = work(argv, server.url, "stig_no_such_token")
+    assert refused.returncode != 0
+    assert "401" in refused.stderr
+    assert alone.returncode != 0
+    assert alone.stderr
+
+
+def work(argv: list[str], url: str, token: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "STIG_URL": url,
+        "STIG_TOKEN": token,
+        "WAIT_S": "0.5",
+    }
+    return subprocess.run(
+        argv, cwd=EXAMPLES, env=environment, capture_output=True, text=True, timeout=60
+    )

@@ -231,7 +231,9 @@ def test_landings_wait_for_a_yes_and_a_no_fails_the_item_with_the_reason(
     waiting = terminals.stig("steer", "waiting")
     assert "F1.approval1" in waiting
     assert "git diff" in waiting
-    assert "you: `stig steer approve F1.approval1`" in terminals.stig("status")
+    standing = terminals.stig("status")
+    assert "`stig steer waiting`" in standing
+    assert "you: approve or refuse" in standing
     payload = terminals.tasks("approval")["F1.approval1"].payload
     assert (payload["paths"], payload["files_changed"], payload["lines_added"]) == (["1.txt"], 1, 1)
     branch = subprocess.run(

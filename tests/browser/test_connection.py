@@ -42,7 +42,8 @@ def test_a_wrong_token_is_told_and_a_good_one_lets_in(open_page, live_site, faul
     page = open_page(f"{live_site.server.url}/#token=stig_wrong_wrong_wrong")
 
     dialog = page.get_by_role("dialog", name="Token")
-    expect(dialog).to_contain_text("good token")
+    expect(dialog).to_contain_text("knows no such token")
+    expect(page.locator('[data-cell="landings"] .cell-value')).to_have_text("unknown")
     dialog.get_by_label("Token").fill(live_site.server.tokens[Scope.ADMIN])
     dialog.get_by_role("button", name="Use it").click()
 
@@ -54,4 +55,6 @@ def test_who_has_no_token_is_asked_for_it(open_page, live_site, faults) -> None:
 
     page = open_page(live_site.server.url)
 
-    expect(page.get_by_role("dialog", name="Token").get_by_label("Token")).to_be_focused()
+    dialog = page.get_by_role("dialog", name="Token")
+    expect(dialog).to_contain_text("says where its tokens are when it starts")
+    expect(dialog.get_by_label("Token")).to_be_focused()

@@ -61,3 +61,6 @@ def test_a_run_is_seen_to_move_is_paused_and_goes_on(open_page, served_run) -> N
     page.get_by_role("button", name="Resume").click()
     expect(page.locator(".pill")).not_to_have_text("paused")
     assert process.wait(40) == 0  # all items landed, as the exit code says
+    # The server has ended with the run; who watched knows how it ended, and that nothing comes.
+    expect(page.locator(".pill")).to_have_text("ended")
+    expect(page.locator(".link-state")).to_have_text("no longer served")

@@ -112,7 +112,9 @@ def test_a_url_picks_the_store(
     store.close()
 
 
-@pytest.mark.parametrize("url", ["", "redis://x", "sqlite:b.db", "sqlite:///", "files://"])
+@pytest.mark.parametrize(
+    "url", ["", "redis://x", "http://127.0.0.1:8420", "sqlite:b.db", "sqlite:///", "files://"]
+)
 def test_a_url_of_no_store_is_refused(url: str) -> None:
     with pytest.raises(UsageError):
         open_store(url)

@@ -23,9 +23,10 @@ ENVIRON = {
 @pytest.fixture(autouse=True)
 def root_logger() -> Iterator[None]:
     root, own = logging.getLogger(), logging.getLogger("stigmergy")
-    before = root.handlers[:], root.level, own.level
+    run = logging.getLogger("stigmergy.run")
+    before = root.handlers[:], root.level, own.level, run.level
     yield
-    root.handlers[:], root.level, own.level = before[0], before[1], before[2]
+    root.handlers[:], root.level, own.level, run.level = before
 
 
 def written(form: str, level: str) -> io.StringIO:
@@ -47,6 +48,24 @@ def test_json_lines_have_the_message_and_what_came_with_it() -> None:
         "task_id": "F1",
         "data": {"n": 1},
     }
+
+
+@pytest.mark.parametrize(
+    ("form", "level", "is_logged"),
+    [("text", "warning", False), ("text", "info", True), ("json", "warning", True)],
+)
+def test_what_a_run_tells_on_stdout_is_not_told_twice(form, level, is_logged) -> None:
+    out = written(form, level)
+    logging.getLogger("stigmergy.run").warning("gate_ended r/queue")
+    assert bool(out.getvalue()) is is_logged
+
+
+def test_lines_go_to_stderr_as_it_is_when_they_are_written(monkeypatch) -> None:
+    write_log("text", "warning", environ={})
+    table = io.StringIO()
+    monkeypatch.setattr("sys.stderr", table)
+    logging.getLogger("stigmergy.x").warning("beware")
+    assert table.getvalue().endswith("warning stigmergy.x: beware\n")
 
 
 @pytest.mark.parametrize("form", ["json", "text"])

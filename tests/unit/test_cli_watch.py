@@ -466,6 +466,19 @@ def test_an_approval_stands_before_all_else_and_at_its_item() -> None:
     assert "you: a yes" in row.cells[3][0]
 
 
+def test_a_waiting_item_names_what_it_comes_after() -> None:
+    item = {"state": "waiting", "landed_at": None, "title": "x"}
+    document: dict[str, object] = {
+        "items": {
+            "F1": {**item, "key": "F1", "state": "landed", "landed_at": 1.0, "commit": "abc"},
+            "F2": {**item, "key": "F2", "depends_on": ["F1"]},
+            "F3": {**item, "key": "F3", "depends_on": ["F1", "F2"]},
+        },
+    }
+    came_to = {row.key: row.cells[3][0] for row in picture.item_rows(document, 2.0)}
+    assert (came_to["F2"], came_to["F3"]) == ("", "after F2")
+
+
 def test_what_is_unknown_is_told_so() -> None:
     document: dict[str, object] = {"metrics": {"calls": 3, "tokens_prompt": None, "cost_usd": None}}
     said = [text for text, _ in picture.summary(document)]

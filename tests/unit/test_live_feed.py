@@ -179,6 +179,26 @@ def test_when_the_feed_ends_so_do_its_streams(board) -> None:
         assert asyncio.run(watch()) == 1
 
 
+def test_a_finished_feed_has_told_all_and_waited_for_its_readers(board) -> None:
+    async def watch() -> tuple[dict, bool]:
+        reader = feed.subscribe(asyncio.get_running_loop())
+        post(board, "last")
+        finishing = asyncio.create_task(asyncio.to_thread(feed.finish, timeout_s=20.0))
+        document: dict = {}
+        async for message in reader.messages(idle_s=5.0):
+            event, data = parsed(message)
+            document = data if event == "snapshot" else applied(document, data)
+        waited = not finishing.done()
+        feed.leave(reader)
+        await finishing
+        return document, waited
+
+    with make_feed(board) as feed:
+        document, waited = asyncio.run(watch())
+    assert list(document["tasks"]) == ["last"]
+    assert waited
+
+
 class BusyAtFirst(JournalSource):
     """A journal that cannot be read the first three times."""
 

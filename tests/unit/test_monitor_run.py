@@ -111,9 +111,19 @@ def test_a_given_up_item_fails_with_what_waits_for_it() -> None:
             "F01": "failed",
             "F02": "failed",
         }
+        assert view.items["F01"].error == "blocked"
         assert view.items["F02"].error == (
-            "it depends on 'F02', which failed because of 'F01': blocked"
+            "it depends on 'F01.land', which failed because of 'F01': blocked"
         )
+        told = [line for line in SwarmView().take(board.events()) if "failed" in line]
+        assert told == ["F01 failed: blocked", f"F02 failed: {view.items['F02'].error}"]
+
+
+def test_a_line_tells_the_reason_and_not_that_one_follows(board: TaskBoard) -> None:
+    task = claim(board, TaskType.CODE)
+    board.fail(task, "the command ended with 1:\nno idea how\nat all")
+    line = SwarmView().take(board.events())[-1]
+    assert line.endswith("tried again: the command ended with 1: no idea how")
 
 
 def test_unknown_tokens_and_costs_stay_unknown(board: TaskBoard) -> None:

@@ -21,7 +21,7 @@ from stigmergy.server.desk import ClaimDesk, Order
 from stigmergy.server.idempotency import Answer, AnswerBook, Conflict, Fresh
 from stigmergy.server.origins import Origins
 from stigmergy.server.rates import Rate, RateTable
-from stigmergy.server.streams import journal_chunks
+from stigmergy.server.streams import EventStream, journal_chunks
 from stigmergy.server.tail import JournalTail, Subscription, line_of
 
 
@@ -215,3 +215,25 @@ def test_a_reader_that_is_ahead_of_the_tail_gets_nothing_twice() -> None:
             bridge.close()
 
     asyncio.run(run())
+
+
+def test_a_stream_that_ends_while_the_server_closes_ends_once() -> None:
+    sent: list[Any] = []
+
+    async def work() -> None:
+        closing = asyncio.Event()
+
+        async def chunks() -> Any:
+            yield b"data: last\n\n"
+            closing.set()
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async def receive() -> Any:
+            await asyncio.Event().wait()
+
+        await EventStream(chunks(), closing)({}, receive, send)
+
+    asyncio.run(work())
+    assert [message.get("more_body") for message in sent] == [None, True, False]

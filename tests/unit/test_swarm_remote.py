@@ -129,6 +129,17 @@ def test_a_token_that_is_not_good_is_told_at_once(server: ServedBoard) -> None:
         reader.claim("x")
 
 
+def test_a_server_that_is_not_there_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        RemoteBoard("http://127.0.0.1:9", token="stig_x", patience_s=0.5) as nobody,
+        pytest.raises(TransientError),
+    ):
+        nobody.get("t")
+    (said,) = caplog.messages
+    assert said.startswith("http://127.0.0.1:9 does not answer (ConnectError")
+    assert said.endswith("; trying again")
+
+
 def test_a_server_that_is_not_there_is_transient() -> None:
     nobody = RemoteBoard("http://127.0.0.1:9", token="stig_x", patience_s=0.3)
     with nobody, pytest.raises(TransientError, match="does not answer"):

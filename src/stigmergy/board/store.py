@@ -332,6 +332,11 @@ def open_store(url: str | Path, *, clock: Clock | None = None) -> Store:
 
             # Its leases are on the server's clock; another one is for tests.
             return PostgresStore(text, clock=clock)
+        case "http" | "https":
+            raise UsageError(
+                f"{text!r} is the address of a server, and this needs the board itself: `stig "
+                "watch --board` and `stig agent run --board` take one, and a browser opens it"
+            )
         case _ if "://" in text:
             raise UsageError(
                 f"no store for {text!r}: take sqlite:///board.db, postgresql://host/database, "

@@ -61,8 +61,9 @@ def data(text: str, style: str = "") -> Text:
 
 
 def first_line(text: str, limit: int = 160) -> str:
-    """The first line that says something, cut."""
-    line = clean(next((line for line in text.splitlines() if line.strip()), ""))
+    """The first line that says something, and the next where it ends with a colon; cut."""
+    lines = [clean(line) for line in text.splitlines() if line.strip()]
+    line = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 

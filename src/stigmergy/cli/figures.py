@@ -99,7 +99,8 @@ def calls_for_you(view: RunView) -> list[str]:
     if view.approvals:
         one = next(iter(view.approvals))
         rest = f" and {len(view.approvals) - 1:,} more" if len(view.approvals) > 1 else ""
-        lines.append(clean(f"{one}{rest} wait for you: `stig steer waiting`"))
+        wait = "wait" if rest else "waits"
+        lines.append(clean(f"{one}{rest} {wait} for you: `stig steer waiting`"))
     return lines
 
 

@@ -54,11 +54,11 @@ class LiveDisplay:
         self._console = console
         self._clock = clock
         self._live = Live(
-            Text("preparing …", style="dim"),
             console=console,
             auto_refresh=False,
             redirect_stdout=False,
-            redirect_stderr=False,
+            # What is logged on the same terminal scrolls by above the table, not into it.
+            redirect_stderr=sys.stderr.isatty(),
             vertical_overflow="crop",
         )
         self._drawn_at = 0.0
@@ -66,7 +66,7 @@ class LiveDisplay:
         self._view: RunView | None = None
 
     def __enter__(self) -> Self:
-        self._live.start(refresh=True)
+        self._console.print(Text("preparing …", style="dim"))
         return self
 
     def __exit__(
@@ -92,6 +92,7 @@ class LiveDisplay:
 
     def _draw(self, view: RunView) -> None:
         self._drawn_at = self._clock()
+        self._live.start()
         size = self._console.size
         picture = frame(view, now=self._drawn_at, width=size.width, height=size.height - 1)
         if self._waiting:

@@ -47,7 +47,7 @@ def write_log(
     out: TextIO | None = None,
 ) -> None:
     """Write the log of this process in that form, from that level on. Called again, it replaces."""
-    handler = logging.StreamHandler(out or sys.stderr)
+    handler = _ToStderr() if out is None else logging.StreamHandler(out)
     redactor = Redactor(secrets_of(environ))
     handler.setFormatter(JsonLines(redactor) if form == "json" else PlainLines(redactor))
     root = logging.getLogger()
@@ -55,11 +55,25 @@ def write_log(
     # Libraries tell much that is theirs: below a warning only this program speaks.
     root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]))
     logging.getLogger("stigmergy").setLevel(level.upper())
+    # What happens in a run is told on stdout; here for whoever asks for more, or for programs.
+    told = form == "text" and level == "warning"
+    logging.getLogger("stigmergy.run").setLevel("ERROR" if told else logging.NOTSET)
 
 
 def secrets_of(environ: Mapping[str, str]) -> Iterable[str]:
     """The values of variables that are named like a secret."""
     return [value for name, value in environ.items() if _SECRET_NAME.search(name.upper())]
+
+
+class _ToStderr(logging.Handler):
+    """Onto stderr as it is now: a live table has one of its own while it is shown."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line."""
+        try:
+            print(self.format(record), file=sys.stderr, flush=True)
+        except (OSError, ValueError):  # it is closed, or full
+            self.handleError(record)
 
 
 class PlainLines(logging.Formatter):

@@ -142,10 +142,14 @@ def _memory_of(spec: RunSpec) -> Path | None:
 
 
 def announce(served: Served, *, err: bool = False) -> None:
-    """Say where it is; the token itself is told to a person at a terminal alone."""
+    """Say where it is; the token itself is told to a person at a terminal alone.
+
+    On stdout the address stands alone, for scripts; on stderr among other words it is named.
+    """
     stream = sys.stderr if err else sys.stdout
     if served.token_file is not None and served.made:
         typer.echo(f"made tokens for read, worker and admin in {served.token_file}", err=True)
-    print(served.page if stream.isatty() else served.url, file=stream, flush=True)
+    name = "dashboard: " if err else ""
+    print(f"{name}{served.page if stream.isatty() else served.url}", file=stream, flush=True)
     if served.token_file is not None:
         typer.echo(f"its tokens are in {served.token_file}", err=True)

@@ -130,7 +130,7 @@ def _wait(item: ItemView, tasks: list[Task], *, now: float) -> str:
         if task.status.is_final:
             continue
         if waits_for_person(task):
-            return f"you: `stig steer approve {task.task_id}`"
+            return "you: approve or refuse"  # the command stands above the table
         if task.lease is not None:
             holder = short_agent(task.lease.agent_id)
             return "the merge queue" if task.task_type == TaskType.LAND else holder
@@ -156,9 +156,10 @@ def _page(journal: Journal, waits: Mapping[str, str], *, now: float) -> Renderab
     if view.started_at is None:
         return Group(*parts)
     after = duration(None if until is None else until - view.started_at)
+    gate = figures.gate(view) if not view.facts.get("gate") else f"gate: {figures.gate(view)}"
     parts += [
         Text(f"onto {figures.target(view)}, sandbox: {figures.protection(view)}"),
-        Text(f"{figures.counts(view)} after {after}; gate: {figures.gate(view)}"),
+        Text(f"{figures.counts(view)} after {after}; {gate}"),
         Text(),
     ]
     journal.look(now)

@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from stigmergy.board import Task, TaskBoard, TaskStatus, TaskType
-from stigmergy.board.approvals import waits_for_person
+from stigmergy.board.approvals import is_approval, waits_for_person
 from stigmergy.board.rules import ALL
 from stigmergy.board.task import MAX_PRIORITY, MIN_PRIORITY, task_to_json
 from stigmergy.cli.board.deciding import By, table_of_waiting, who
@@ -288,7 +288,14 @@ def _decide(
     if not names:
         return each((task.task_id for task in found), act)
     by_item = {waiting_for(task): task.task_id for task in found}
-    return each((by_item.get(name, name) for name in names), act)
+    return each(names, lambda name: act(by_item.get(name) or _approval(board, name)))
+
+
+def _approval(board: TaskBoard, name: str) -> str:
+    task = board.get(name)
+    if task is None or not is_approval(task):
+        raise UsageError(f"nothing waits for you at {clean(name)!r}: see `stig steer waiting`")
+    return name
 
 
 def _tasks_of(board: TaskBoard, item: str) -> list[Task]:

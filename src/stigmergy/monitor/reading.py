@@ -45,6 +45,7 @@ def rows(event: Event, name: str) -> list[JsonObject]:
 
 
 def first_line(words: str, limit: int = 160) -> str:
-    """The first line, cut."""
-    line = words.strip().partition("\n")[0]
+    """The first line that says something, and the next where it ends with a colon; cut."""
+    lines = [line.strip() for line in words.splitlines() if line.strip()]
+    line = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
     return line if len(line) <= limit else f"{line[: limit - 3]}..."

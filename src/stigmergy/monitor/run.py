@@ -236,12 +236,16 @@ def _failed(view: RunView, event: Event) -> str | None:
         item.state = "waiting"
         attempt = int(number(event, "attempt"))
         return f"{event.task_id}: attempt {attempt} failed, tried again: {first_line(error)}"
-    if event.task_id.endswith(".land"):
-        item.state, item.error = "failed", error
-        if event.data.get("returned"):
-            return _returned(view, event, item)
-        return f"{item.key} failed: {first_line(error)}"
-    return f"{event.task_id} failed: {first_line(error)}"
+    if not event.task_id.endswith(".land"):
+        item.error = error
+        return f"{event.task_id} failed: {first_line(error)}"
+    item.state = "failed"
+    if item.error and not event.agent_id:
+        return None  # it fails because its work did: that was told, and why
+    item.error = error
+    if event.data.get("returned"):
+        return _returned(view, event, item)
+    return f"{item.key} failed: {first_line(error)}"
 
 
 def _released(view: RunView, event: Event) -> str | None:

@@ -26,6 +26,10 @@ _OUTCOMES: Final[dict[str, Outcome]] = {
 }
 
 
+_NO_WORK: Final = frozenset({TaskType.LAND, TaskType.APPROVAL})
+"""A landing waits for the gate, which has its own spans; an approval is a person's word."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
     """An agent at a task, or the gate at work."""
@@ -99,14 +103,14 @@ class _Folder:
         self._spans = Spans()
         self._running: dict[str, Event] = {}
         self._gate: Event | None = None
-        self._landing: set[str] = set()
+        self._no_work: set[str] = set()
 
     def take(self, event: Event) -> None:
         self.at = event.at
         match event.kind:
-            case "posted" if text(event, "task_type") == TaskType.LAND:
-                self._landing.add(event.task_id)  # it waits for the gate, which has its own spans
-            case "claimed" if event.task_id not in self._landing:
+            case "posted" if text(event, "task_type") in _NO_WORK:
+                self._no_work.add(event.task_id)
+            case "claimed" if event.task_id not in self._no_work:
                 self._running[event.task_id] = event
             case "gate_started":
                 self._gate = event

@@ -38,6 +38,8 @@ from stigmergy.server.wire import TimedProtocol
 __all__ = ["ServeOptions", "Served", "default_token_file", "serving_board"]
 
 _BACKLOG: Final = 2048
+_LAST_WORDS_S: Final = 2.0
+"""How long those who watch have to be told of the end."""
 _LONGEST_HEAD: Final = 32 * 1024
 _IDLE_S: Final = 75
 """How long a connection may be kept without a request: longer than a claim waits, so that workers
@@ -169,6 +171,7 @@ class _Closing:
         context = self._context
 
         async def end() -> None:
+            await asyncio.to_thread(context.live.feed.finish, timeout_s=_LAST_WORDS_S)
             context.closing.set()
             await context.desk.close()
             ended.set()

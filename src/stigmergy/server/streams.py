@@ -41,6 +41,7 @@ class EventStream(Response):
         self._chunks = chunks
         self._closing = closing
         self._stall_s = stall_s
+        self._has_ended = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send."""
@@ -53,7 +54,7 @@ class EventStream(Response):
             for each in (sending, *ends):
                 each.cancel()
             await asyncio.gather(sending, *ends, return_exceptions=True)
-        if self._closing.is_set():
+        if self._closing.is_set() and not self._has_ended:
             async with asyncio.timeout(1.0):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -64,6 +65,7 @@ class EventStream(Response):
             async for chunk in chunks:
                 async with asyncio.timeout(self._stall_s):
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        self._has_ended = True
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

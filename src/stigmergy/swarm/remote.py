@@ -8,6 +8,7 @@ What the server refuses comes back as the error that a local board would have ra
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import threading
 import time
@@ -35,6 +36,7 @@ from stigmergy.errors import (
 
 __all__ = ["RemoteBoard", "is_remote"]
 
+_log = logging.getLogger(__name__)
 _PROBLEM: Final = "urn:stigmergy:problem:"
 _AGAIN: Final = frozenset({"busy", "too-many-requests", "under-way", "too-slow"})
 _PATIENCE_S: Final = 30.0
@@ -98,6 +100,8 @@ class RemoteBoard:
             trust_env=False,  # a proxy of the environment would get the token
             verify=_verification(verify),
         )
+
+        self._is_silent = False
 
     def __enter__(self) -> Self:
         return self
@@ -377,10 +381,17 @@ class RemoteBoard:
         timeout = httpx.Timeout(read_s, connect=_CONNECT_S)
         while True:
             try:
-                return _answer(self._http.request(method, path, timeout=timeout, **request))
+                response = self._http.request(method, path, timeout=timeout, **request)
+                if self._is_silent:
+                    self._is_silent = False
+                    _log.warning("%s answers again", self.url)
+                return _answer(response)
             except httpx.TransportError as error:
                 name = type(error).__name__
                 failure = TransientError(f"{self.url} does not answer ({name}: {error})")
+                if not self._is_silent:  # once for each silence: who waits shall know for what
+                    self._is_silent = True
+                    _log.warning("%s; trying again", failure)
             except TransientError as error:
                 failure = error
             # Shorter than it says would be in vain, but a server may say too much.

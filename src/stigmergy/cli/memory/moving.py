@@ -98,7 +98,7 @@ def import_(
 def _tell(done: Imported) -> None:
     parts = [f"imported {done.added:,} {_entries(done.added)} from {clean(done.source)}"]
     if done.same:
-        parts.append(f"{done.same:,} were here already")
+        parts.append(f"{done.same:,} {'was' if done.same == 1 else 'were'} here already")
     if done.expired:
         parts.append(f"{done.expired:,} had expired")
     typer.echo("; ".join(parts))

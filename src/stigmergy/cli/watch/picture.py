@@ -204,10 +204,11 @@ def item_rows(document: JsonObject, now: float) -> list[Row]:
     found = _rows(document, "items")
     found.sort(key=lambda row: (_place(_ITEM_ORDER, row["state"]), -(_at(row, "landed_at") or 0.0)))
     asked = {_text(vote, "id").rpartition(".approval")[0] for vote in waiting_votes(document)}
-    return [_item(row, asked, now) for row in found]
+    open_items = {_text(row, "key") for row in found if row.get("landed_at") is None}
+    return [_item(row, asked, open_items, now) for row in found]
 
 
-def _item(row: JsonObject, asked: set[str], now: float) -> Row:
+def _item(row: JsonObject, asked: set[str], open_items: set[str], now: float) -> Row:
     state, key = _text(row, "state"), _text(row, "key")
     came_to: Cell = (first_line(str(row.get("error") or "")), "red")
     if key in asked:
@@ -215,6 +216,10 @@ def _item(row: JsonObject, asked: set[str], now: float) -> Row:
     elif row.get("landed_at") is not None:
         commit = _text(row, "commit")[:10] or "there already"
         came_to = (f"{commit}, {_since(row, 'landed_at', now)} ago", "")
+    elif state == "waiting":
+        needed = cast("list[object]", row.get("depends_on") or [])
+        unmet = [str(name) for name in needed if str(name) in open_items]
+        came_to = (clean(f"after {', '.join(unmet)}" if unmet else ""), "dim")
     returns = row.get("returns") or 0
     return Row(
         str(row["key"]),
@@ -275,7 +280,7 @@ def summary(document: JsonObject) -> list[Cell]:
     if failed := figures.get("items_failed"):
         cells.append((f"{plural(int(failed), 'item')} failed", "red"))
     for name, word, style in (
-        ("tasks_for_person", "wait for you", "bold black on cyan"),
+        ("tasks_for_person", "waiting for you", "bold black on cyan"),
         ("tasks_in_progress", "in progress", "cyan"),
         ("tasks_claimed", "claimed", "cyan"),
         ("tasks_pending", "pending", ""),

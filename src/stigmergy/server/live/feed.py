@@ -70,6 +70,9 @@ class Feed:
         self._facts: JsonObject = source.facts()
         self._facts_at = 0.0
         self._readers: set[Subscription] = set()
+        self._left = threading.Condition(self._lock)
+        self._here: set[Subscription] = set()
+        self._is_finished = False
         self._snapshot: tuple[float, bytes] | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -108,6 +111,24 @@ class Feed:
         for reader in readers:
             reader.end()
 
+    def finish(self, *, timeout_s: float) -> None:
+        """Tell what has happened by now, and let each stream end once its reader has that.
+
+        Who watched a run sees its end, although the server ends with it. Waits for that, but no
+        longer than `timeout_s`.
+        """
+        ends_at = time.monotonic() + timeout_s
+        for _ in range(2):  # the first look may have begun before this call
+            self._caught_up.clear()
+            if self._failure is None and not self._stop.is_set():
+                self._caught_up.wait(max(0.0, ends_at - time.monotonic()))
+        with self._lock:
+            self._tell()
+            self._is_finished = True
+        self.end_streams()
+        with self._left:
+            self._left.wait_for(lambda: not self._here, max(0.0, ends_at - time.monotonic()))
+
     @property
     def readers(self) -> int:
         """How many watch."""
@@ -124,7 +145,8 @@ class Feed:
         with self._lock:
             self._tell()
             reader = Subscription(loop, self._framed_snapshot())
-            if self._stop.is_set() or self._failure is not None:
+            self._here.add(reader)
+            if self._is_finished or self._stop.is_set() or self._failure is not None:
                 reader.end()
             else:
                 self._readers.add(reader)
@@ -134,6 +156,8 @@ class Feed:
         """Forget a reader. Idempotent."""
         with self._lock:
             self._readers.discard(reader)
+            self._here.discard(reader)
+            self._left.notify_all()
         reader.end()
 
     def snapshot(self) -> bytes:

@@ -177,7 +177,10 @@ class Dashboard extends HTMLElement {
       signal,
       onState: (state, reason) => {
         this.store.connected(state, reason);
-        if (state === "reconnecting" && !lost) this.say("The connection is lost; trying again");
+        if (state === "reconnecting" && !lost) {
+          const ended = this.store.run.state === "ended";
+          this.say(ended ? "The run has ended, and its server with it: stig replay plays it again" : "The connection is lost; trying again");
+        }
         if (state === "live" && lost) this.say("Connected again");
         lost = state === "reconnecting";
       },
@@ -203,9 +206,12 @@ class Dashboard extends HTMLElement {
 
   askToken(reason = "") {
     this.asking = true;
+    // What the server says of it is meant for programs.
+    const unknown = reason.startsWith("send a good token");
+    const said = !unknown ? reason : this.api.token ? "The server knows no such token." : "This server asks for a token.";
     const dialog = openForm({
       title: "Token", action: "Use it",
-      note: reason ? `${reason} ` : "The server printed it when it started first; it is kept for this tab only.",
+      note: `${said} It says where its tokens are when it starts. What you give is kept for this tab only.`.trim(),
       fields: [{ name: "token", label: "Token", kind: "password", required: true }],
       submit: async ({ token }) => {
         sessionStorage.setItem(TOKEN, token);

@@ -16,9 +16,9 @@ class Memory extends Part {
     this.held = h("p", { class: "panel-note" });
     this.latest = h("ul", { class: "memory-list", "aria-label": "Latest memory entries" });
     this.none = h("p", { class: "empty" }, "Nothing has been written to the memory.");
-    const form = h("form", { class: "panel-tools", role: "search", on: { submit: (event) => { event.preventDefault(); this.search(); } } },
+    this.form = h("form", { class: "panel-tools", role: "search", on: { submit: (event) => { event.preventDefault(); this.search(); } } },
       this.query, h("button", { class: "button", type: "submit" }, "Search"));
-    this.append(this.held, this.counts, form, this.said, this.results, h("h3", { class: "sub" }, "Latest in the journal"), this.latest, this.none);
+    this.append(this.held, this.counts, this.form, this.said, this.results, h("h3", { class: "sub" }, "Latest in the journal"), this.latest, this.none);
     this.look();
   }
 
@@ -28,7 +28,8 @@ class Memory extends Part {
       const names = namespaces.map((one) => `${short(one.namespace, 60)} (${count(one.entries)})`);
       setText(this.held, entries === 0 ? "It is empty." : `${count(entries)} entries: ${short(names.join(", "), 400)}`);
     } catch (error) {
-      setText(this.held, error.status === 404 ? "This board keeps no memory." : `It cannot be read: ${error.message}`);
+      this.form.hidden = error.status === 404;
+      setText(this.held, error.status === 404 ? "This board keeps no memory: stig run --memory-namespace NS or stig serve --memory FILE gives it one." : `It cannot be read: ${error.message}`);
     }
   }
 

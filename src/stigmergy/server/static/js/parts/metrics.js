@@ -7,7 +7,7 @@ import { big, count, dollars, percent, rate, seconds } from "../text.js";
 const BAR = ["completed", "claimed", "in_progress", "pending", "failed", "cancelled"];
 
 const CELLS = [
-  ["landings", "Landed", ({ store, m }) => [count(m.landings ?? store.landings.length), `${rate(m.landings_per_hour)} an hour${m.returns ? `, ${count(m.returns)} came back` : ""}`]],
+  ["landings", "Landed", ({ store, m }) => [count(m.landings ?? (store.ready ? store.landings.length : null)), `${rate(m.landings_per_hour)} an hour${m.returns ? `, ${count(m.returns)} came back` : ""}`]],
   ["tasks", "Tasks", ({ store }) => [count(store.tasks_total), taskText(store.metrics)]],
   ["merge", "Merge success", ({ m }) => [percent(m.merge_success_rate), `of the queue's verdicts; ${count(m.retries)} retries, ${count(m.expired_leases)} expired leases`]],
   ["gate", "Gate", ({ store, m }) => [greenText(store.gate), `median ${seconds(m.gate_p50_s)}, longest ${seconds(m.gate_max_s)}`]],

@@ -32,9 +32,10 @@ class RunHead extends Part {
     setAttribute(this.label, "hidden", !run.label);
     setText(this.facts, factsOf(this.store));
     const replay = this.store.feed.replay;
-    setText(this.link, connection === "live" && replay ? (replay.paused ? "replay stands still" : `replay × ${replay.speed}`) : WORDS[connection]);
+    const gone = connection === "reconnecting" && run.state === "ended";
+    setText(this.link, connection === "live" && replay ? (replay.paused ? "replay stands still" : `replay × ${replay.speed}`) : gone ? "no longer served" : WORDS[connection]);
     setAttribute(this.link, "data-state", connection);
-    setAttribute(this.link, "title", reason);
+    setAttribute(this.link, "title", gone ? "The run has ended, and its server with it. `stig replay` plays it again." : reason);
   }
 }
 
