@@ -66,6 +66,19 @@ def status(answer: bytes) -> int:
     return int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/1.1 ") else 0
 
 
+def test_a_proof_of_any_text_is_a_forged_one(server: ServedBoard) -> None:
+    for lease in (
+        {"task_id": "j", "agent_id": "a", "fence": 1, "proof": "é" * 32},
+        {"task_id": "j", "agent_id": "a", "fence": 1, "proof": "\ud800"},
+        {"task_id": "j", "agent_id": "\ud800", "fence": 1, "proof": "0" * 32},
+    ):
+        headers = {"content-type": "application/json"}
+        body = json.dumps({"lease": lease})  # lone surrogates, which httpx would not send
+        with server.client(Scope.WORKER) as worker:
+            answer = worker.post(f"{API}/tasks/j/start", content=body, headers=headers)
+        assert answer.status_code in (403, 422), answer.text
+
+
 # --- other names, other pages ---
 
 

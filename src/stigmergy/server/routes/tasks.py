@@ -29,6 +29,7 @@ from stigmergy.server.documents import (
 )
 from stigmergy.server.problems import Problem
 from stigmergy.server.routes.answers import answer, task_answer
+from stigmergy.server.routes.runboard import check_posts
 from stigmergy.server.tail import event_document
 
 __all__ = ["router"]
@@ -130,6 +131,7 @@ async def _post(request: Request, new: Sequence[NewTask], on_duplicate: str) -> 
     context = context_of(request)
     if on_duplicate not in ("keep", "refuse", "replace"):
         raise UsageError(f"on_duplicate is {on_duplicate!r}: take keep, refuse or replace")
+    check_posts(request, new)
     tasks = [each.task(fresh_id(request, number)) for number, each in enumerate(new)]
     post = partial(context.board.post_many, tasks, on_duplicate=on_duplicate)
     return Posted(task_ids=await context.bridge.call(post))
