@@ -79,6 +79,15 @@ def test_a_proof_of_any_text_is_a_forged_one(server: ServedBoard) -> None:
         assert answer.status_code in (403, 422), answer.text
 
 
+def test_a_body_of_two_lengths_ends_the_connection(server: ServedBoard) -> None:
+    """What follows it could be the body of the one length and a request of the other."""
+    given = head(server, method="POST", content_length="4", transfer_encoding="chunked")
+    hidden = head(server) + b"\r\n"
+    answer = raw(server, given + b"\r\n0\r\n\r\n" + hidden + b"", wait_s=1.0)
+    assert status(answer) == 400
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
 # --- other names, other pages ---
 
 
