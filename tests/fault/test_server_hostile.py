@@ -212,6 +212,28 @@ def test_heads_that_come_slowly_or_never_end_are_cut_off(server: ServedBoard) ->
     assert status(raw(server, head(server) + many + b"\r\n")) in (0, 400, 431)
 
 
+def test_a_client_that_does_not_read_its_answer_is_cut_off(
+    server: ServedBoard, board: TaskBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each such client would keep a large answer in memory for as long as it likes."""
+    monkeypatch.setattr(wire, "STALL_S", 0.3)
+    board.post_many(Task(task_type="job", payload={"text": "x" * 500_000}) for _ in range(30))
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.socket() as link:
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        link.settimeout(10)
+        link.connect((host, int(port)))
+        link.sendall(head(server, path=f"{API}/tasks?limit=30") + b"\r\n")
+        time.sleep(2.0)
+        got = 0
+        with contextlib.suppress(ConnectionError):
+            while chunk := link.recv(65536):
+                got += len(chunk)
+    assert got < 7_000_000, "what it had not read was thrown away with the connection"
+    with server.client() as client:  # who reads gets all of it
+        assert len(client.get(f"{API}/tasks", params={"limit": 30}).content) > 8_000_000
+
+
 def test_a_connection_that_does_not_say_what_it_wants_is_cut_off(
     server: ServedBoard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
