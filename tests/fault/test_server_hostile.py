@@ -6,14 +6,17 @@ import contextlib
 import json
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from stigmergy import Task, TaskBoard
+from stigmergy.board import Event
 from stigmergy.errors import UsageError
 from stigmergy.server import wire
 from stigmergy.server.auth import Scope, make_token_file, read_token_file
@@ -86,6 +89,38 @@ def test_a_body_of_two_lengths_ends_the_connection(server: ServedBoard) -> None:
     answer = raw(server, given + b"\r\n0\r\n\r\n" + hidden + b"", wait_s=1.0)
     assert status(answer) == 400
     assert answer.count(b"HTTP/1.1 ") == 1
+
+
+def test_who_has_no_token_cannot_fill_the_line_before_the_board(
+    tmp_path: Path,
+) -> None:
+    looks = 0
+    many, held = threading.Event(), threading.Event()
+
+    class SlowBoard(TaskBoard):
+        def events(self, *args: Any, **kwargs: Any) -> list[Event]:
+            nonlocal looks
+            if threading.current_thread().name.startswith("board-call") and many.is_set():
+                looks += 1
+                held.wait(10)
+            return super().events(*args, **kwargs)
+
+    with SlowBoard(tmp_path / "slow.db") as slow, served(slow, tmp_path / "server") as server:
+        many.set()
+        asked = head(server, path="/healthz").split(b"authorization")[0] + b"\r\n"
+        host, port = server.url.removeprefix("http://").split(":")
+        with contextlib.ExitStack() as stack:
+            links = [
+                stack.enter_context(socket.create_connection((host, int(port)), timeout=10))
+                for _ in range(100)
+            ]
+            for link in links:
+                link.sendall(asked)
+            with server.client(timeout_s=5.0) as client:
+                assert client.get(f"{API}/progress").status_code == 200
+            held.set()
+            assert all(status(link.recv(4096)) == 200 for link in links)
+        assert looks == 1
 
 
 # --- other names, other pages ---
