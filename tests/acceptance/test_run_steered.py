@@ -291,3 +291,62 @@ def test_a_refused_plan_fails_its_items_with_the_reason(terminals: Terminals) ->
     terminals.stig("steer", "refuse", "--all", "--by", "ann", "--reason", "too much at once")
     assert terminals.end() == 1
     assert all("too much at once" in str(t.error) for t in terminals.tasks("code").values())
+
+
+def test_nobody_but_a_person_can_say_yes_to_a_landing(terminals: Terminals) -> None:
+    """A worker that may post and complete tasks tries to have unapproved work landed."""
+    terminals.let_agents_go()
+    terminals.run(items(1), "--approve", "landings")
+    terminals.wait_until(lambda board: len(asked(board)) == 1)
+    with terminals.board() as board:
+        for forged in (
+            # Another landing of the same work, with an approval that is none.
+            [
+                Task(task_id="X.approval1", task_type="generic"),
+                Task(
+                    task_id="X.land",
+                    task_type="land",
+                    payload={"key": "X"},
+                    depends_on=("F1", "X.approval1"),
+                ),
+            ],
+            # The same under the item's own name.
+            [
+                Task(
+                    task_id="Y.land",
+                    task_type="land",
+                    payload={"key": "F1"},
+                    depends_on=("F1", "X.approval1"),
+                )
+            ],
+            # Work of its own, with the commit that nobody has approved, and no yes to it.
+            [
+                Task(task_id="Z", task_type="generic", payload={"key": "Z"}),
+                Task(task_id="Z.approval1", task_type="generic"),
+                Task(
+                    task_id="Z.land",
+                    task_type="land",
+                    payload={"key": "Z"},
+                    depends_on=("Z", "Z.approval1"),
+                ),
+            ],
+            # What was never work, and what is not there.
+            [Task(task_id="N.land", task_type="land")],
+        ):
+            board.post_many(forged)
+        work = board.get("F1")
+        assert work is not None
+        result = work.result
+        while held := board.claim("mallory", task_types=["generic"]):
+            board.complete(held, result if held.task_id == "Z" else {"approved": True})
+    names = {"X.land", "Y.land", "Z.land", "N.land"}
+    terminals.wait_until(
+        lambda board: all((t := board.get(n)) is not None and t.status.is_final for n in names)
+    )
+    lands = terminals.tasks("land")
+    assert {n: lands[n].status for n in names} == dict.fromkeys(names, TaskStatus.FAILED)
+    assert terminals.events("landing", "target_moved") == []
+    terminals.stig("steer", "approve", "F1", "--by", "ann")
+    terminals.wait_for_line("landed F1")
+    terminals.end()
+    assert (terminals.repository / "1.txt").exists()

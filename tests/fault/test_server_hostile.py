@@ -6,14 +6,17 @@ import contextlib
 import json
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from stigmergy import Task, TaskBoard
+from stigmergy.board import Event
 from stigmergy.errors import UsageError
 from stigmergy.server import wire
 from stigmergy.server.auth import Scope, make_token_file, read_token_file
@@ -64,6 +67,60 @@ def head(server: ServedBoard, *, path: str = f"{API}/tasks", method: str = "GET"
 
 def status(answer: bytes) -> int:
     return int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/1.1 ") else 0
+
+
+def test_a_proof_of_any_text_is_a_forged_one(server: ServedBoard) -> None:
+    for lease in (
+        {"task_id": "j", "agent_id": "a", "fence": 1, "proof": "é" * 32},
+        {"task_id": "j", "agent_id": "a", "fence": 1, "proof": "\ud800"},
+        {"task_id": "j", "agent_id": "\ud800", "fence": 1, "proof": "0" * 32},
+    ):
+        headers = {"content-type": "application/json"}
+        body = json.dumps({"lease": lease})  # lone surrogates, which httpx would not send
+        with server.client(Scope.WORKER) as worker:
+            answer = worker.post(f"{API}/tasks/j/start", content=body, headers=headers)
+        assert answer.status_code in (403, 422), answer.text
+
+
+def test_a_body_of_two_lengths_ends_the_connection(server: ServedBoard) -> None:
+    """What follows it could be the body of the one length and a request of the other."""
+    given = head(server, method="POST", content_length="4", transfer_encoding="chunked")
+    hidden = head(server) + b"\r\n"
+    answer = raw(server, given + b"\r\n0\r\n\r\n" + hidden + b"", wait_s=1.0)
+    assert status(answer) == 400
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+def test_who_has_no_token_cannot_fill_the_line_before_the_board(
+    tmp_path: Path,
+) -> None:
+    looks = 0
+    many, held = threading.Event(), threading.Event()
+
+    class SlowBoard(TaskBoard):
+        def events(self, *args: Any, **kwargs: Any) -> list[Event]:
+            nonlocal looks
+            if threading.current_thread().name.startswith("board-call") and many.is_set():
+                looks += 1
+                held.wait(10)
+            return super().events(*args, **kwargs)
+
+    with SlowBoard(tmp_path / "slow.db") as slow, served(slow, tmp_path / "server") as server:
+        many.set()
+        asked = head(server, path="/healthz").split(b"authorization")[0] + b"\r\n"
+        host, port = server.url.removeprefix("http://").split(":")
+        with contextlib.ExitStack() as stack:
+            links = [
+                stack.enter_context(socket.create_connection((host, int(port)), timeout=10))
+                for _ in range(100)
+            ]
+            for link in links:
+                link.sendall(asked)
+            with server.client(timeout_s=5.0) as client:
+                assert client.get(f"{API}/progress").status_code == 200
+            held.set()
+            assert all(status(link.recv(4096)) == 200 for link in links)
+        assert looks == 1
 
 
 # --- other names, other pages ---
@@ -188,6 +245,28 @@ def test_heads_that_come_slowly_or_never_end_are_cut_off(server: ServedBoard) ->
     assert status(raw(server, b"GET / HTTP/1.1\r\nx: " + b"y" * 100_000)) in (0, 400, 431)
     many = b"".join(b"x%d: y\r\n" % n for n in range(20_000))
     assert status(raw(server, head(server) + many + b"\r\n")) in (0, 400, 431)
+
+
+def test_a_client_that_does_not_read_its_answer_is_cut_off(
+    server: ServedBoard, board: TaskBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each such client would keep a large answer in memory for as long as it likes."""
+    monkeypatch.setattr(wire, "STALL_S", 0.3)
+    board.post_many(Task(task_type="job", payload={"text": "x" * 500_000}) for _ in range(30))
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.socket() as link:
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        link.settimeout(10)
+        link.connect((host, int(port)))
+        link.sendall(head(server, path=f"{API}/tasks?limit=30") + b"\r\n")
+        time.sleep(2.0)
+        got = 0
+        with contextlib.suppress(ConnectionError):
+            while chunk := link.recv(65536):
+                got += len(chunk)
+    assert got < 7_000_000, "what it had not read was thrown away with the connection"
+    with server.client() as client:  # who reads gets all of it
+        assert len(client.get(f"{API}/tasks", params={"limit": 30}).content) > 8_000_000
 
 
 def test_a_connection_that_does_not_say_what_it_wants_is_cut_off(

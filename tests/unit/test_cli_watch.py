@@ -14,7 +14,7 @@ from typing import Self
 import httpx
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import RichLog, Static
+from textual.widgets import Input, RichLog, Static
 
 from stigmergy.board import Task, TaskBoard, TaskStatus
 from stigmergy.board.approvals import approval
@@ -150,6 +150,18 @@ def test_a_filter_leaves_the_rows_that_have_the_text(board: TaskBoard) -> None:
         await shown(app, pilot, "with '[dachs'")
         await pilot.press("escape")
         await shown(app, pilot, "do cat")
+
+    watch(board, script)
+
+
+def test_no_text_makes_markup_of_a_title(board: TaskBoard) -> None:
+    board.post(task("a", description="do it"))
+    hostile = "\\on red![/[-"
+
+    async def script(app: WatchApp, pilot: Pilot[None]) -> None:
+        await pilot.press("slash")
+        app.query_one("#filter", Input).value = hostile
+        await shown(app, pilot, f"with {hostile!r}")
 
     watch(board, script)
 

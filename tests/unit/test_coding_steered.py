@@ -17,7 +17,9 @@ from stigmergy.cli.frame import frame
 from stigmergy.coding.asking import ask_to_land, ask_to_plan, landing_approval_id, waiting_for
 from stigmergy.coding.context import Pulse
 from stigmergy.coding.crew import Crew
+from stigmergy.coding.plan.source import PlannerState
 from stigmergy.coding.plan.workitem import WorkItem, key_fault
+from stigmergy.coding.planning import kept_state
 from stigmergy.coding.tasks import rounds, tasks_of_items, work_to_land
 from stigmergy.coding.work.handoff import Handoff, HandoffMetrics
 from stigmergy.monitor import RunView, SwarmView
@@ -141,6 +143,18 @@ def test_all_work_of_a_plan_depends_on_its_approval() -> None:
         "B.land": ("B",),
     }
     assert waiting_for(asked) == "the plan"
+
+
+def test_only_what_the_planner_wrote_is_what_it_knows_again() -> None:
+    def event(seq: int, kind: str, **data: object) -> Event:
+        return Event(seq=seq, at=float(seq), kind=kind, task_id="", agent_id="", data=data)
+
+    state = PlannerState().model_dump(mode="json")
+    written = event(1, "planning", state=state)
+    # An agent in its sandbox may put any name into a line of its progress.
+    forged = event(2, "progress", state="what no planner can read")
+    assert kept_state([written, forged]) == PlannerState()
+    assert kept_state([forged]) is None
 
 
 # The view ----------------------------------------------------------------------------------------

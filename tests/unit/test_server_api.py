@@ -131,6 +131,26 @@ def test_steering_cancels_retries_and_pauses(http: httpx.Client) -> None:
     assert (last["kind"], last["data"]["count"]) == ("agents_wanted", 7)
 
 
+def test_a_page_of_large_tasks_ends_early_and_the_next_goes_on(
+    http: httpx.Client, board: TaskBoard
+) -> None:
+    board.post_many(
+        Task(task_type="job", task_id=f"t{n:03}", payload={"text": "x" * 500_000})
+        for n in range(60)
+    )
+    seen: list[str] = []
+    cursor: dict[str, str] = {}
+    while True:
+        answer = http.get(f"{API}/tasks", params={"limit": 1_000, **cursor})
+        assert len(answer.content) < 10_000_000
+        page = TaskPage.model_validate(answer.json())
+        seen += [task.task_id for task in page.tasks]
+        if page.next_cursor is None:
+            break
+        cursor = {"cursor": page.next_cursor}
+    assert seen == [f"t{n:03}" for n in range(60)]
+
+
 def test_a_large_payload_goes_as_a_blob(worker: httpx.Client, board: TaskBoard) -> None:
     value = {"text": "x" * 2_000_000}
     reference = worker.post(f"{API}/blobs", json=value).json()

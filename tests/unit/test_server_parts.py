@@ -204,13 +204,14 @@ def test_a_reader_that_is_ahead_of_the_tail_gets_nothing_twice() -> None:
             context = SimpleNamespace(board=board, bridge=bridge, tail=tail)
             chunks = journal_chunks(context, 3, None)
             assert await anext(chunks) == b"retry: 1000\n\n"
+            assert tail.streams == 1, "it counts though it has not come to the journal's end"
             reading = asyncio.ensure_future(anext(chunks))
             await asyncio.sleep(0.05)
             tail.start()
             seen = re.findall(rb"id: (\d+)", await asyncio.wait_for(reading, 10))
             assert seen == [b"4", b"5"]
             await chunks.aclose()
-            assert tail.readers == 0
+            assert tail.streams == 0
             await asyncio.to_thread(tail.close)
             bridge.close()
 

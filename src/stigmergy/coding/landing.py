@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from typing import assert_never
 
 from stigmergy.board import JsonObject, Task, TaskType
+from stigmergy.coding.admitting import said_yes, why_no_landing, why_no_work
 from stigmergy.coding.asking import ask_to_land, landing_approval_id
 from stigmergy.coding.context import RunContext
 from stigmergy.coding.findings import read_findings
@@ -47,7 +48,7 @@ from stigmergy.coding.tasks import (
     work_type,
 )
 from stigmergy.coding.work.handoff import Handoff
-from stigmergy.errors import LostLeaseError
+from stigmergy.errors import LostLeaseError, UsageError
 
 __all__ = ["LandingAgent", "TargetBlocked"]
 
@@ -175,7 +176,12 @@ class LandingAgent:
     # From a task to a candidate -------------------------------------------------------------
 
     def _candidate(self, land: Task) -> Candidate | None:
-        """The branch to land; None when that was done before a crash, and is settled now."""
+        """The branch to land; None when it is settled now: landed before a crash, or refused."""
+        types = self._run.spec.work_types
+        fault = why_no_landing(land) or why_no_work(land, self._find_work(land), types=types)
+        if fault is not None:
+            self._fail(land, fault)
+            return None
         work = self._work(land)
         result = work.result or {}
         base, commit = str(result["base"]), result.get("commit")
@@ -183,8 +189,7 @@ class LandingAgent:
         if landed is not None:
             self._accept(land, work, {"commit": landed, "batch_size": 1, "proof": "ancestry"})
             return None
-        if commit and commit != base and self._must_ask(land):
-            self._ask(land, work)
+        if commit and commit != base and not self._may_land(land, work):
             return None
         if self._is_stopped_by_hive(land, work, base, str(commit or base)):
             return None
@@ -245,23 +250,35 @@ class LandingAgent:
             )
         return {"findings": {"at": str(commit), "path": path, "by": by}}
 
-    def _must_ask(self, land: Task) -> bool:
-        """A person has a say in what lands, and has not been asked about this work.
-
-        Once asked, the land task depends on the answer: that it can be claimed again is a yes.
-        """
-        settings = self._run.spec.settings
-        return settings.approve == "landings" and landing_approval_id(land) not in land.depends_on
+    def _may_land(self, land: Task, work: Task) -> bool:
+        """No person has a say in it, or one said yes to this work; otherwise that is seen to."""
+        if self._run.spec.settings.approve != "landings":
+            return True
+        name = landing_approval_id(land)
+        if name not in land.depends_on:
+            self._ask(land, work)
+            return False
+        asked = self._run.board.get(name)
+        if asked is not None:
+            asked = replace(asked, payload=self._run.board.load(asked.payload))
+        if said_yes(asked, work):
+            return True
+        self._fail(land, f"{name!r} is not a person's yes to what would land")
+        return False
 
     def _ask(self, land: Task, work: Task) -> None:
         ref = self._run.directory.ref("tasks", work.task_id)
         asked = ask_to_land(land, work, _handoff(work), ref=ref)
-        self._report(
-            land,
-            lambda: self._run.board.release(
+        try:
+            self._run.board.release(
                 land, wait_for=[asked.task_id], post=[asked], reason="a person has to approve it"
-            ),
-        )
+            )
+            self._tasks.pop(land.task_id, None)
+        except UsageError as taken:
+            self._fail(land, f"nobody can be asked about it: {taken}")
+        except LostLeaseError as lost:
+            self._tasks.pop(land.task_id, None)
+            self._run.note(str(lost))
 
     def _landed_before_crash(self, land: Task, work: Task) -> str | None:
         """The commit as which this work is in the target, by an intent that came true."""
@@ -277,9 +294,15 @@ class LandingAgent:
         return None
 
     def _work(self, land: Task) -> Task:
+        work = self._find_work(land)
+        assert work is not None, f"{land.task_id} waits for a task that was on the board"
+        return work
+
+    def _find_work(self, land: Task) -> Task | None:
         board = self._run.board
         work = board.get(work_to_land(land))
-        assert work is not None, f"{land.task_id} waits for a task that was on the board"
+        if work is None:
+            return None
         # What was too large for a row of the board is in files beside it.
         return replace(work, payload=board.load(work.payload), result=board.load(work.result))
 

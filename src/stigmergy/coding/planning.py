@@ -6,10 +6,12 @@ idempotent by the items' keys, so being killed between the two costs a replanned
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
-from stigmergy.board import JsonObject, Task, TaskStatus, TaskType
+from stigmergy.board import Event, JsonObject, Task, TaskStatus, TaskType
+from stigmergy.coding.admitting import why_no_landing, why_no_work
 from stigmergy.coding.asking import ask_to_plan, is_plan_approval
 from stigmergy.coding.context import RunContext
 from stigmergy.coding.models_in_run import RunModels
@@ -28,7 +30,7 @@ from stigmergy.coding.tasks import is_sweep, item_key, tasks_of_items, work_to_l
 from stigmergy.coding.work.handoff import Handoff
 from stigmergy.errors import BudgetExceededError, UsageError
 
-__all__ = ["Planning"]
+__all__ = ["Planning", "kept_state"]
 
 _IDLE_S: Final = 1.0
 _ITEMS_PER_EVENT: Final = 500
@@ -103,7 +105,7 @@ class Planning:
             ceilings=Ceilings(
                 max_sprints=spec.settings.max_sprints, max_items=spec.settings.max_items
             ),
-            state=self._kept_state(),
+            state=kept_state(self._run.journal()),
             recall=self._recall,
             guidance="" if hive is None else hive.planner_text(),
             types=() if hive is None else tuple(each.name for each in hive.strategy.types),
@@ -114,10 +116,6 @@ class Planning:
             return ""
         agent_id = self._run.agent_id("planner")
         return self._run.memory.notes(self._run.spec.source_text, agent_id=agent_id)
-
-    def _kept_state(self) -> PlannerState | None:
-        kept = [event.data["state"] for event in self._run.journal() if "state" in event.data]
-        return PlannerState.model_validate(kept[-1]) if kept else None
 
     def _post(self, items: Sequence[WorkItem]) -> None:
         board, settings = self._run.board, self._run.spec.settings
@@ -164,7 +162,8 @@ class Planning:
             for task in self._run.board.list_all(
                 task_types=[TaskType.LAND], parent_id=self._run.run_id
             )
-            if not is_sweep(task)
+            # A task that somebody else posted as one stands for no item.
+            if why_no_landing(task) is None and not is_sweep(task)
         ]
         return Progress(
             tip=self._run.target.tip(),
@@ -175,9 +174,11 @@ class Planning:
     def _outcome(self, land: Task) -> ItemOutcome:
         work = self._run.board.get(work_to_land(land))
         result = None if work is None else self._run.board.load(work.result)
-        handoff = (
-            Handoff.model_validate(result["handoff"]) if result and "handoff" in result else None
-        )
+        work = None if work is None else replace(work, result=result)
+        handoff = None
+        types = self._run.spec.work_types
+        if result and why_no_work(land, work, types=types) is None:
+            handoff = Handoff.model_validate(result["handoff"])
         return ItemOutcome(
             status="landed" if land.status is TaskStatus.COMPLETED else "failed",
             summary=handoff.summary if handoff else "",
@@ -185,6 +186,13 @@ class Planning:
             suggestions=handoff.suggestions if handoff else (),
             error=land.error or "",
         )
+
+
+def kept_state(journal: Iterable[Event]) -> PlannerState | None:
+    """What the planner has to know again, as it wrote it down itself."""
+    # Agents write lines of their own, with what names they like in them.
+    kept = [e.data["state"] for e in journal if e.kind == "planning" and "state" in e.data]
+    return PlannerState.model_validate(kept[-1]) if kept else None
 
 
 def _detail(sprint: Sprint) -> str:

@@ -21,7 +21,9 @@ __all__ = [
     "WORK_TYPES",
     "Rework",
     "fix_task",
+    "has_work",
     "is_item",
+    "is_own_name",
     "is_sweep",
     "item_key",
     "land_id",
@@ -38,6 +40,7 @@ SWEEP_KEY: Final = "sweep"
 """Items that the reconciler files are called `sweep1`, `sweep2` …"""
 
 _NO_WORK: Final = re.compile(r".*\.(?:land|approval\d+)")
+_OWN_NAME: Final = re.compile(rf".*\.(?:land|approval\d+|fix\d+)|{SWEEP_KEY}\d+")
 _TEXT_CHARS: Final = 20_000
 _MOST_URGENT: Final = 1
 
@@ -78,6 +81,16 @@ def is_item(task: Task) -> bool:
 def is_sweep(land: Task) -> bool:
     """It lands what mends a red target."""
     return item_key(land).startswith(SWEEP_KEY) and "found_at" in land.payload
+
+
+def is_own_name(task_id: str) -> bool:
+    """A run itself gives such names, beside those of its items."""
+    return _OWN_NAME.fullmatch(task_id) is not None
+
+
+def has_work(land: Task) -> bool:
+    """It depends on work."""
+    return bool(_works(land))
 
 
 def work_to_land(land: Task) -> str:

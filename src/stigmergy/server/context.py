@@ -68,14 +68,16 @@ class LeaseProofs:
 
     def of(self, lease: Lease) -> str:
         """The proof of a lease."""
-        text = f"{lease.task_id}\0{lease.fence}\0{lease.agent_id}".encode()
+        text = f"{lease.task_id}\0{lease.fence}\0{lease.agent_id}".encode(errors="surrogatepass")
         return hmac.new(self._secret, text, hashlib.sha256).hexdigest()[:32]
 
     def check(self, lease: Lease, proof: str | None, *, by: Principal) -> None:
         """See that a worker holds what it reports on; who steers may report on anything."""
         if by.scope >= Scope.ADMIN and proof is None:
             return
-        if proof is None or not hmac.compare_digest(self.of(lease), proof):
+        # As bytes: texts are compared in constant time only where they are ASCII.
+        given = (proof or "").encode(errors="surrogatepass")
+        if not hmac.compare_digest(self.of(lease).encode(), given):
             text = "the lease was not given out by this server: send it back as `claim` told it"
             raise Problem(status=403, kind="forged-lease", detail=text)
 

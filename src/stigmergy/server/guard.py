@@ -106,6 +106,11 @@ class Guard:
 
     async def _admit(self, scope: Scope, receive: Receive, reply: _Reply) -> None:
         rules, headers, path = self._rules, Headers(scope=scope), str(scope["path"])
+        if "content-length" in headers and "transfer-encoding" in headers:
+            # A proxy in front may see the end of this request elsewhere than we do.
+            text = "a body has a Content-Length or a Transfer-Encoding, and not both"
+            close = {"Connection": "close"}
+            raise Problem(status=400, kind="invalid", detail=text, headers=close)
         host = _single(headers, "host")
         if not rules.origins.is_ours(host):
             text = f"this server does not go by the name {host[:100]!r}"

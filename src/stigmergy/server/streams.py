@@ -73,7 +73,17 @@ async def journal_chunks(
     context: ServerContext, after: int, task_id: str | None
 ) -> AsyncGenerator[bytes]:
     """The journal from after an event, for ever; ends when the reader has fallen too far behind."""
-    yield b"retry: 1000\n\n"
+    context.tail.streams += 1
+    try:
+        yield b"retry: 1000\n\n"
+        async with aclosing(_chunks(context, after, task_id)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+    finally:
+        context.tail.streams -= 1
+
+
+async def _chunks(context: ServerContext, after: int, task_id: str | None) -> AsyncGenerator[bytes]:
     tail = context.tail
     while after < tail.seq:
         read = partial(context.board.events, after=after, limit=_PAGE)

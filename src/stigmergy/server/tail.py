@@ -99,6 +99,8 @@ class JournalTail:
         self._delivered = threading.Event()
         self._subscriptions: set[Subscription] = set()
         self._listeners: list[Callable[[Sequence[Event]], None]] = []
+        self.streams = 0
+        """How many readers there are, with those that still read what is on the board."""
         self.seq = board.last_seq()
         """Up to which everything was handed to all subscribers."""
         self._gathered: list[Event] = []
@@ -122,11 +124,6 @@ class JournalTail:
     def unsubscribe(self, subscription: Subscription) -> None:
         """Hand it nothing more. Idempotent."""
         self._subscriptions.discard(subscription)
-
-    @property
-    def readers(self) -> int:
-        """How many subscribe."""
-        return len(self._subscriptions)
 
     def close(self) -> None:
         """Let the thread end; waits for it. Not from the loop's thread while it has callbacks."""

@@ -17,7 +17,6 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.css.query import NoMatches
-from textual.markup import escape
 from textual.widget import Widget
 from textual.widgets import Footer, Input, RichLog, Static
 
@@ -182,8 +181,9 @@ class WatchApp(App[None]):
         if self._titles.get(widget.id or "") == (title, subtitle):
             return
         self._titles[widget.id or ""] = title, subtitle
-        # Text that somebody typed, or an agent's name, is no markup.
-        widget.border_title, widget.border_subtitle = escape(title), escape(subtitle)
+        # What somebody typed, or an agent's name, is no markup: not even after `escape`, from which
+        # a text with brackets in it can still come out as a tag.
+        widget.border_title, widget.border_subtitle = Text(title), Text(subtitle)
 
     def _draw_head(self, document: JsonObject | None, now: float) -> None:
         if document is None:

@@ -10,16 +10,19 @@ from starlette.responses import Response
 from stigmergy.board import Task
 from stigmergy.board.task import JsonObject, task_to_json
 
-__all__ = ["answer", "task_answer"]
+__all__ = ["answer", "encode", "task_answer"]
 
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 
 
 def answer(document: JsonObject, *, status: int = 200) -> Response:
     """A JSON answer; ASCII alone, as what is stored may hold text that no encoding can."""
-    return Response(
-        _ENCODER.encode(document).encode(), status_code=status, media_type="application/json"
-    )
+    return Response(encode(document).encode(), status_code=status, media_type="application/json")
+
+
+def encode(document: JsonObject) -> str:
+    """JSON without spaces."""
+    return _ENCODER.encode(document)
 
 
 def task_answer(task: Task) -> Response:

@@ -62,8 +62,8 @@ async def journal(
     From the beginning, or from after the event that `Last-Event-ID` or `after` names.
     """
     context = context_of(request)
-    if context.tail.readers >= _MOST_STREAMS:
-        text = f"{context.tail.readers} streams are open already"
+    if context.tail.streams >= _MOST_STREAMS:
+        text = f"{context.tail.streams} streams are open already"
         raise TransientError(text, retry_after_s=10.0)
     start = await _start(context, request, after)
     return EventStream(journal_chunks(context, start, task_id), context.closing)

@@ -39,6 +39,7 @@ from stigmergy.server.documents import (
 )
 from stigmergy.server.problems import Problem
 from stigmergy.server.routes.answers import answer, task_answer
+from stigmergy.server.routes.runboard import check_claim, check_posts, offered_types
 from stigmergy.server.routes.tasks import fresh_id
 
 __all__ = ["router"]
@@ -62,11 +63,12 @@ async def claim(order: ClaimOrder, request: Request) -> Response:
     if _PERSON in order.capabilities and principal_of(request).scope < Scope.ADMIN:
         text = f"what waits for a {_PERSON} is not for workers: use approve and refuse"
         raise Problem(status=403, kind="scope", detail=text)
+    check_claim(request, order)
     wanted = Order(
         agent_id=order.agent_id,
         limit=order.limit,
         capabilities=frozenset(order.capabilities),
-        task_types=None if order.task_types is None else frozenset(order.task_types),
+        task_types=offered_types(request, order),
         lease_s=order.lease_s,
     )
     tasks = await unless_gone(request, context.desk.claim(wanted, wait_s=order.wait_s))
@@ -119,6 +121,7 @@ async def fail(task_id: TaskId, order: Failure, request: Request) -> Response:
 async def release(task_id: TaskId, order: Release, request: Request) -> Response:
     """Give the task back unharmed: the attempt does not count."""
     context, lease = _checked(request, task_id, order.lease)
+    check_posts(request, order.post)
     posts = [each.task(fresh_id(request, number)) for number, each in enumerate(order.post)]
     tell = partial(
         context.board.release,

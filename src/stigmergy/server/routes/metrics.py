@@ -45,6 +45,6 @@ def _of_server(context: ServerContext) -> bytes:
     claims = "Claims that wait in long polls."
     Gauge("stigmergy_server_waiting_claims", claims, registry=registry).set(context.desk.waiting)
     streams = "Open streams of the journal and of the live view."
-    readers = context.tail.readers + context.live.feed.readers
+    readers = context.tail.streams + context.live.feed.readers
     Gauge("stigmergy_server_streams", streams, registry=registry).set(readers)
     return generate_latest(registry)

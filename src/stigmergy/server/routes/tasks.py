@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from stigmergy.board import TaskStatus
+from stigmergy.board import Task, TaskBoard, TaskStatus
 from stigmergy.board.task import new_task_id, task_to_json
 from stigmergy.errors import NotFoundError, UsageError
 from stigmergy.server.auth import Scope
@@ -28,7 +28,8 @@ from stigmergy.server.documents import (
     TaskPage,
 )
 from stigmergy.server.problems import Problem
-from stigmergy.server.routes.answers import answer, task_answer
+from stigmergy.server.routes.answers import answer, encode, task_answer
+from stigmergy.server.routes.runboard import check_posts
 from stigmergy.server.tail import event_document
 
 __all__ = ["router"]
@@ -36,6 +37,9 @@ __all__ = ["router"]
 router: Final = APIRouter(prefix="/api/v1", tags=["tasks"], dependencies=[Depends(BEARER)])
 _READ: Final = [Depends(needs(Scope.READ))]
 _WORK: Final = [Depends(needs(Scope.WORKER))]
+_PAGE_BYTES: Final = 8 * 1024**2
+_LOOK: Final = 50
+"""Tasks that are read from the board at a time."""
 
 
 @router.post("/tasks", dependencies=_WORK, status_code=201, responses=PROBLEMS)
@@ -79,12 +83,39 @@ async def list_tasks(
         task_types=task_type,
         parent_id=parent_id,
         claimed_by=claimed_by,
-        after=after,
-        limit=limit + 1,
     )
-    found = await context.bridge.call(look)
-    more = _cursor(found[limit - 1].task_id, filters) if len(found) > limit else None
-    return answer({"tasks": [task_to_json(task) for task in found[:limit]], "next_cursor": more})
+    page = partial(_page, context.board, look, after=after, limit=limit)
+    texts, last = await context.bridge.call(page)
+    more = "null" if last is None else json.dumps(_cursor(last, filters))
+    body = f'{{"tasks":[{",".join(texts)}],"next_cursor":{more}}}'
+    return Response(body.encode(), media_type="application/json")
+
+
+def _page(
+    board: TaskBoard, look: Callable[..., list[Task]], *, after: str | None, limit: int
+) -> tuple[list[str], str | None]:
+    """Tasks as JSON, and after which the next page begins; None if this is the last.
+
+    A page ends before its limit when it has become large: one request for a thousand tasks with
+    large payloads must not take the memory that all others need.
+    """
+    texts: list[str] = []
+    size = 0
+    while True:
+        wanted = min(_LOOK, limit - len(texts))
+        found = look(after=after, limit=wanted + 1)
+        for task in found[:wanted]:
+            if size > _PAGE_BYTES:
+                return texts, after
+            texts.append(encode(task_to_json(task)))
+            size += len(texts[-1])
+            after = task.task_id
+        if not found and texts and after is not None and board.get(after) is None:
+            return texts, after  # pruned meanwhile: whoever goes on from it is told so
+        if len(found) <= wanted:
+            return texts, None
+        if len(texts) == limit:
+            return texts, after
 
 
 @router.get("/tasks/{task_id}", dependencies=_READ, response_model=Listed, responses=PROBLEMS)
@@ -130,6 +161,7 @@ async def _post(request: Request, new: Sequence[NewTask], on_duplicate: str) -> 
     context = context_of(request)
     if on_duplicate not in ("keep", "refuse", "replace"):
         raise UsageError(f"on_duplicate is {on_duplicate!r}: take keep, refuse or replace")
+    check_posts(request, new)
     tasks = [each.task(fresh_id(request, number)) for number, each in enumerate(new)]
     post = partial(context.board.post_many, tasks, on_duplicate=on_duplicate)
     return Posted(task_ids=await context.bridge.call(post))
