@@ -57,6 +57,7 @@ def running(
     name: str,
     ending: Callable[[], None] = lambda: None,
     http: type[asyncio.Protocol] | Literal["h11"] = "h11",
+    grace_s: int = _GRACE_S,
     **options: Any,
 ) -> Generator[None]:
     """Serve on sockets that are bound already, until the block ends.
@@ -67,6 +68,7 @@ def running(
         name: in errors, and of the thread.
         ending: called before the server ends: streams are to be ended by then.
         http: uvicorn's protocol, or one derived from it.
+        grace_s: what is under way gets to end in; then it is cancelled.
         options: of `uvicorn.Config`.
     """
     ready = threading.Event()
@@ -78,7 +80,7 @@ def running(
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=_GRACE_S,
+        timeout_graceful_shutdown=grace_s,
         http=http,
         **options,
     )

@@ -41,6 +41,8 @@ _BACKLOG: Final = 2048
 _LAST_WORDS_S: Final = 2.0
 """How long those who watch have to be told of the end."""
 _LONGEST_HEAD: Final = 32 * 1024
+_GRACE_S: Final = 5
+"""Streams and waiting claims are told that it ends; on a busy machine that takes a moment."""
 _IDLE_S: Final = 75
 """How long a connection may be kept without a request: longer than a claim waits, so that workers
 need no new one for each."""
@@ -137,6 +139,7 @@ def serving_board(board: TaskBoard, options: ServeOptions) -> Generator[Served]:
                 name="board server",
                 ending=closing.end,
                 http=TimedProtocol,
+                grace_s=_GRACE_S,
                 timeout_keep_alive=_IDLE_S,
                 h11_max_incomplete_event_size=_LONGEST_HEAD,
                 proxy_headers=False,
