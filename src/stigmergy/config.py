@@ -24,13 +24,15 @@ from pydantic_settings import (
 
 from stigmergy.errors import UsageError
 
-__all__ = ["CONFIG_FILE", "Settings", "load_settings"]
+__all__ = ["CONFIG_FILE", "TOKEN_VARIABLE", "Settings", "load_settings"]
 
 CONFIG_FILE = "stigmergy.toml"
+TOKEN_VARIABLE: Final = "STIG_TOKEN"  # noqa: S105 - the name of a variable
+"""Where clients of a server, and the server itself, look for a token that is in no file."""
 
 _PREFIX: Final = "STIG_"
 _NO_SETTINGS: Final = frozenset(
-    {"STIG_CONFIG", "STIG_MODEL_KEY", "STIG_BOARD", "STIG_TOKEN"}
+    {"STIG_CONFIG", "STIG_MODEL_KEY", "STIG_BOARD", TOKEN_VARIABLE}
     # What an agent has around it; its task may be to run `stig`.
     | {"STIG_WORKSPACE", "STIG_SANDBOX_ID"}
     | {"STIG_PATH", "STIG_TASK", "STIG_DESCRIPTION", "STIG_PROMPT"}

@@ -15,6 +15,7 @@ from stigmergy.board import DEFAULT_LEASE_S
 from stigmergy.board.task import new_task_id
 from stigmergy.cli.board.place import BoardUrl, open_board
 from stigmergy.cli.board.reading import seconds
+from stigmergy.config import TOKEN_VARIABLE
 from stigmergy.errors import UsageError
 from stigmergy.swarm import Nursery, Stop, SwarmAgent, stop_on_signals
 from stigmergy.swarm.agentboard import AgentBoard
@@ -136,7 +137,7 @@ def _opened(
 
 def _token(file: Path | None) -> str:
     if file is None:
-        if token := os.environ.get("STIG_TOKEN"):
+        if token := os.environ.get(TOKEN_VARIABLE):
             return token
         raise UsageError("a board over HTTP asks for a token: give --token-file or set STIG_TOKEN")
     from stigmergy.server.auth import Scope, chosen_token, read_token_file

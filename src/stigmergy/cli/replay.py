@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from stigmergy.board import Event, TaskBoard
 from stigmergy.cli.journal import open_board, state_folder
 from stigmergy.cli.serve import announce
+from stigmergy.config import TOKEN_VARIABLE
 from stigmergy.errors import NotFoundError
 from stigmergy.swarm import Stop, stop_on_signals
 
 __all__ = ["replay"]
-
-_TOKEN_VARIABLE: Final = "STIG_TOKEN"  # noqa: S105 - the name of a variable
 
 
 def replay(
@@ -61,7 +60,7 @@ def replay(
         options = ServeOptions(
             port=port,
             token_file=token_file,
-            token=os.environ.get(_TOKEN_VARIABLE) or None,
+            token=os.environ.get(TOKEN_VARIABLE) or None,
             read_only=True,
             run=ServedRun(directory=directory, spec=directory.read_spec()),
             replay=ReplaySource(events, speed=speed, clock=time.monotonic),

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,14 +17,13 @@ from stigmergy.coding.git.repository import Repository
 from stigmergy.coding.run import Beside
 from stigmergy.coding.rundir import RunDirectory, StateFolder, state_home
 from stigmergy.coding.spec import RunSpec
+from stigmergy.config import TOKEN_VARIABLE
 from stigmergy.swarm import Stop, stop_on_signals
 
 if TYPE_CHECKING:
     from stigmergy.server.serving import Served
 
 __all__ = ["announce", "beside", "serve"]
-
-_TOKEN_VARIABLE: Final = "STIG_TOKEN"  # noqa: S105 - the name of a variable
 
 
 def serve(
@@ -90,7 +89,7 @@ def serve(
         host=host,
         port=port,
         token_file=token_file,
-        token=os.environ.get(_TOKEN_VARIABLE) or None,
+        token=os.environ.get(TOKEN_VARIABLE) or None,
         certificate=certificate,
         key=key,
         insecure_http=insecure_http,
@@ -120,7 +119,7 @@ def beside(port: int) -> Beside:
 
         options = ServeOptions(
             port=port,
-            token=os.environ.get(_TOKEN_VARIABLE) or None,
+            token=os.environ.get(TOKEN_VARIABLE) or None,
             state=directory.path / "server",
             memory=_memory_of(spec),
             run=ServedRun(directory=directory, spec=spec),

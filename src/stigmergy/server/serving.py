@@ -16,6 +16,7 @@ from typing import Any, Final
 import platformdirs
 
 from stigmergy.board import TaskBoard
+from stigmergy.config import TOKEN_VARIABLE
 from stigmergy.errors import NotFoundError, UsageError
 from stigmergy.memory import Memory
 from stigmergy.models.serving import running
@@ -204,7 +205,7 @@ def _check_address(options: ServeOptions) -> None:
 
 def _tokens(options: ServeOptions) -> tuple[list[Token], Path | None, bool]:
     if options.token is not None:
-        return [check_token(Token(Scope.ADMIN, options.token), where="STIG_TOKEN")], None, False
+        return [check_token(Token(Scope.ADMIN, options.token), where=TOKEN_VARIABLE)], None, False
     file = options.token_file or default_token_file()
     try:
         return read_token_file(file), file, False

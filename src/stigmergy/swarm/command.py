@@ -16,6 +16,7 @@ from typing import IO, Final, cast
 
 from stigmergy.board import JsonObject, Task
 from stigmergy.board.task import task_to_json
+from stigmergy.config import TOKEN_VARIABLE
 from stigmergy.errors import StigmergyError, UsageError
 
 __all__ = ["CommandHandler"]
@@ -74,7 +75,7 @@ class CommandHandler:
         self, task: Task, files: tuple[IO[bytes], IO[bytes], IO[bytes]], lost: threading.Event
     ) -> int:
         environment = {**os.environ, "STIG_TASK_ID": task.task_id, "STIG_TASK_TYPE": task.task_type}
-        environment.pop("STIG_TOKEN", None)  # the command acts on a task, not on the board
+        environment.pop(TOKEN_VARIABLE, None)  # the command acts on a task, not on the board
         given, out, errors = files
         try:
             process = subprocess.Popen(

@@ -12,6 +12,7 @@ import typer
 from stigmergy.board import Task
 from stigmergy.cli.board.place import open_board
 from stigmergy.coding.hive_board import SharedBoard, is_at_work
+from stigmergy.config import TOKEN_VARIABLE
 from stigmergy.errors import UsageError
 from stigmergy.swarm.remote import RemoteBoard, is_remote
 
@@ -27,7 +28,6 @@ SharedUrl = Annotated[
 ]
 Row = dict[str, object]
 
-_TOKEN: Final = "STIG_TOKEN"  # noqa: S105 - the name of a variable
 _STATES: Final = {
     "completed": "ended",
     "failed": "ended",
@@ -46,9 +46,9 @@ def shared_board(url: str, *, create: bool = False) -> Generator[SharedBoard]:
         with open_board(url, create=create) as board:
             yield board
         return
-    token = os.environ.get(_TOKEN, "").strip()
+    token = os.environ.get(TOKEN_VARIABLE, "").strip()
     if not token:
-        raise UsageError(f"a board over HTTP asks for a token: set {_TOKEN}")
+        raise UsageError(f"a board over HTTP asks for a token: set {TOKEN_VARIABLE}")
     with RemoteBoard(url, token=token) as remote:
         yield remote
 

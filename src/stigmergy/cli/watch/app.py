@@ -17,6 +17,7 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.css.query import NoMatches
+from textual.notifications import SeverityLevel
 from textual.widget import Widget
 from textual.widgets import Footer, Input, RichLog, Static
 
@@ -361,8 +362,8 @@ class WatchApp(App[None]):
 
         self.run_worker(work, thread=True, group="verbs")
 
-    def _tell(self, text: str, severity: str) -> None:
-        self.notify(clean(text), severity=cast("None", severity), markup=False)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - one of Textual's words
+    def _tell(self, text: str, severity: SeverityLevel) -> None:
+        self.notify(clean(text), severity=severity, markup=False)
 
     # Looking ----------------------------------------------------------------------------------
 

@@ -19,11 +19,10 @@ from stigmergy.cli.journal import is_held, state_folder
 from stigmergy.cli.journal import open_board as open_run
 from stigmergy.cli.watch.feeds import BoardFeed, Feed, HttpFeed
 from stigmergy.cli.watch.hands import BoardHands, Hands, HttpHands
+from stigmergy.config import TOKEN_VARIABLE
 from stigmergy.errors import UsageError
 
 __all__ = ["reached", "watch"]
-
-_TOKEN: str = "STIG_TOKEN"  # noqa: S105 - the name of a variable
 
 
 def watch(
@@ -108,9 +107,11 @@ def _token(file: Path | None) -> str:
         UsageError: there is none.
     """
     if file is None:
-        if token := os.environ.get(_TOKEN, "").strip():
+        if token := os.environ.get(TOKEN_VARIABLE, "").strip():
             return token
-        raise UsageError(f"a board over HTTP needs a token: set {_TOKEN} or give --token-file")
+        raise UsageError(
+            f"a board over HTTP needs a token: set {TOKEN_VARIABLE} or give --token-file"
+        )
     try:
         lines = [line.split() for line in file.read_text().splitlines() if line.strip()]
     except OSError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ class Feed(Protocol):
         ...
 
 
-class _Threaded:
+class _Threaded(ABC):
     """A feed's thread and its queue."""
 
     def __init__(self, name: str) -> None:
@@ -102,9 +103,9 @@ class _Threaded:
                     return  # the same again would be refused again
                 self._stop.wait(_RETRY_S)
 
+    @abstractmethod
     def _follow(self) -> None:
         """Tell until the stop is set; called again after an error."""
-        raise NotImplementedError
 
 
 class BoardFeed(_Threaded):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from rich.text import Text
+from textual.coordinate import Coordinate
 from textual.widgets import DataTable
 
 from stigmergy.cli.watch.picture import MOST_ROWS, Cell, Row
@@ -90,7 +91,7 @@ class RowTable(DataTable[Text]):
         for column, (old, new) in enumerate(zip(before, cells, strict=True)):
             if old != new:
                 cell = self._cell(self._headings[column], new)
-                self.update_cell_at((place, column), cell)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - a coordinate is a pair
+                self.update_cell_at(Coordinate(place, column), cell)
                 changed += 1
         self._cells[place] = cells
         return changed
