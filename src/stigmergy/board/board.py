@@ -7,7 +7,6 @@ agent and starts no thread. Reading is in `looking`, steering in `steering`.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -81,7 +80,7 @@ class TaskBoard(Steering):
         super().__init__(opened, limits or Limits())
         self._clock_watch = clock_watch
         if clock_watch is None and store is None and opened.is_local:
-            self._clock_watch = machine_clock_watch(time.time)
+            self._clock_watch = machine_clock_watch()
 
     # Posting ---------------------------------------------------------------------------------
 
@@ -210,6 +209,7 @@ class TaskBoard(Steering):
             limit=limit,
             lease_s=self._duration_s(lease_s),
             tells_completed=False,
+            clock=self._clock_watch,
         )
         return self._exchange(order).claimed
 
@@ -222,25 +222,21 @@ class TaskBoard(Steering):
         ]
 
     def _exchange(self, order: Exchange) -> Exchanged:
-        watch = self._watch_if_jumped() if order.limit else None
         shortcuts = self._store.shortcuts
-        if shortcuts is not None and watch is None:
+        if shortcuts is not None:
             done = shortcuts.exchange(order)
             if done is not None:
                 return done
-        with self._transaction(watch) as tx:
-            if not order.limit:
+        if not order.limit:
+            with self._store.transaction() as tx:
                 return exchange(tx, order, Rules())
+        with self._settled_transaction() as tx:
             return exchange(tx, order, self._tend(tx))
 
-    def _transaction(self, watch: ClockWatch | None) -> AbstractContextManager[Transaction]:
-        transaction = self._store.transaction()
+    def _settled_transaction(self) -> AbstractContextManager[Transaction]:
+        """One in which leases may be made or judged."""
+        transaction, watch = self._store.transaction(), self._clock_watch
         return transaction if watch is None else watch.settling(transaction)
-
-    def _watch_if_jumped(self) -> ClockWatch | None:
-        """The clock watch, if it has something to do."""
-        watch = self._clock_watch
-        return watch if watch is not None and watch.may_have_jumped() else None
 
     def _tend(self, tx: Transaction) -> Rules:
         """What comes before a claim: expired leases, due schedules. The rules as they stand."""
@@ -251,8 +247,7 @@ class TaskBoard(Steering):
 
     def reap(self) -> int:
         """Return tasks with expired leases to the board; how many. Every claim does it too."""
-        watch = self._watch_if_jumped()
-        with self._transaction(watch) as tx:
+        with self._settled_transaction() as tx:
             return reap(tx, self._backoff)
 
     # Reporting, with the lease ---------------------------------------------------------------
@@ -290,14 +285,15 @@ class TaskBoard(Steering):
         start: bool,
         progress: JsonObject | None = None,
     ) -> Task:
-        # A deadline by the clock as it was set would be moved along with the older ones.
-        watch = None if lease_s is None else self._watch_if_jumped()
         shortcuts = self._store.shortcuts
-        if shortcuts is not None and watch is None:
-            task = shortcuts.extend(lease, lease_s=lease_s, start=start, progress=progress)
+        if shortcuts is not None:
+            task = shortcuts.extend(
+                lease, lease_s=lease_s, start=start, progress=progress, clock=self._clock_watch
+            )
             if task is not None:
                 return task
-        with self._transaction(watch) as tx:
+        renews = lease_s is not None
+        with self._settled_transaction() if renews else self._store.transaction() as tx:
             before = task = existing(tx, lease.task_id)
             if lease_s is not None:
                 task = lifecycle.renew(task, lease, now=tx.now, lease_s=lease_s)

@@ -17,37 +17,48 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from stigmergy.board.rules import Rules
-from stigmergy.board.store import Clock, Query, Rule, Transaction
-from stigmergy.board.task import TaskStatus
+from stigmergy.board.store import Query, Rule, Transaction
+from stigmergy.board.task import JsonObject, TaskStatus, encode_json
 
 __all__ = ["ClockWatch", "machine_clock_watch"]
 
 _DRIFT_S: Final = 5.0
 _NAME: Final = "clock"
 _LEASED: Final = frozenset({TaskStatus.CLAIMED, TaskStatus.IN_PROGRESS})
+_MOST_REVERTS: Final = 3
+"""How often a process whose own clock stood takes back what another one found. Once may be right:
+it slept through a jump and the jump back. Processes whose clocks differ would do it for ever."""
 
 
 @dataclass(slots=True, kw_only=True)
 class ClockWatch:
     """Compares the board's clock with one that nobody can set.
 
+    It judges the very reading that a transaction goes by: between one reading and the next the
+    clock may be set, and a deadline by the clock as it was set must not be moved along.
+
     Args:
-        wall: the board's clock.
         steady: seconds since some point of this boot, the same for all processes.
         boot: names this run of the operating system.
     """
 
-    wall: Clock
     steady: Callable[[], float]
     boot: str
-    _offset: float | None = None
+    rule_name: str = _NAME
+    _seen: _Seen | None = None
+    _reverts: int = 0
 
-    def may_have_jumped(self) -> bool:
-        """Whether there may be something to settle: true at first, and after a jump."""
-        return self._offset is None or abs(self._now() - self._offset) > _DRIFT_S
+    def knows(self, now: float, *, told: str | None) -> bool:
+        """Whether there is nothing to settle in a transaction at `now`.
 
-    def _now(self) -> float:
-        return self.wall() - self.steady()
+        `told` is the body of the rule named `rule_name`, as JSON, as that transaction reads it.
+        """
+        seen = self._seen
+        return (
+            seen is not None
+            and told == seen.told
+            and abs(now - self.steady() - seen.offset) <= _DRIFT_S
+        )
 
     @contextmanager
     def settling(self, transaction: AbstractContextManager[Transaction]) -> Generator[Transaction]:
@@ -56,21 +67,37 @@ class ClockWatch:
         What was found is remembered once it is committed.
         """
         with transaction as tx:
-            offset = self._settle(tx)
+            seen, reverts = self._settle(tx)
             yield tx
-        self._offset = offset
+        self._seen, self._reverts = seen, reverts
 
-    def _settle(self, tx: Transaction) -> float:
-        offset = self._now()
-        known = next((rule for rule in tx.rules() if rule.name == _NAME), None)
-        same_boot = known is not None and known.body.get("boot") == self.boot
-        jump = offset - float(known.body.get("offset", offset)) if known and same_boot else 0.0
-        if abs(jump) > _DRIFT_S:
-            _move_leases(tx, jump)
-            _move_schedules(tx, jump)
-        if not same_boot or abs(jump) > _DRIFT_S:
-            tx.put_rule(Rule(name=_NAME, body={"boot": self.boot, "offset": offset}))
-        return offset
+    def _settle(self, tx: Transaction) -> tuple[_Seen, int]:
+        offset = tx.now - self.steady()
+        body = next((rule.body for rule in tx.rules() if rule.name == _NAME), None)
+        reverts = self._reverts
+        if body is None or body.get("boot") != self.boot:
+            body = self._tell(tx, offset)
+        elif abs(jump := offset - float(body.get("offset", offset))) > _DRIFT_S:
+            stood = self._seen is not None and abs(offset - self._seen.offset) <= _DRIFT_S
+            reverts = reverts + 1 if stood else 0
+            if reverts <= _MOST_REVERTS:
+                _move_leases(tx, jump)
+                _move_schedules(tx, jump)
+                body = self._tell(tx, offset)
+        return _Seen(offset, encode_json(body, what="the rule of the clock")), reverts
+
+    def _tell(self, tx: Transaction, offset: float) -> JsonObject:
+        body: JsonObject = {"boot": self.boot, "offset": offset}
+        tx.put_rule(Rule(name=_NAME, body=body))
+        return body
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    offset: float
+    """Of the clock from the steady one."""
+    told: str
+    """What the board was told of it, by whomever."""
 
 
 def _move_leases(tx: Transaction, by_s: float) -> None:
@@ -88,7 +115,7 @@ def _move_schedules(tx: Transaction, by_s: float) -> None:
             tx.put_rule(replace(schedule, next_at=schedule.next_at + by_s).rule())
 
 
-def machine_clock_watch(wall: Clock) -> ClockWatch | None:
+def machine_clock_watch() -> ClockWatch | None:
     """For a store on this machine; None where the system has no clock for it."""
     from stigmergy.board.stores.progress import boot_id
 
@@ -96,4 +123,4 @@ def machine_clock_watch(wall: Clock) -> ClockWatch | None:
     boot = boot_id()
     if clock is None or not boot:
         return None
-    return ClockWatch(wall=wall, steady=lambda: time.clock_gettime(clock), boot=boot)
+    return ClockWatch(steady=lambda: time.clock_gettime(clock), boot=boot)

@@ -24,6 +24,7 @@ __all__ = [
     "Clock",
     "Exchange",
     "Exchanged",
+    "KnownClock",
     "Match",
     "Query",
     "Rule",
@@ -200,6 +201,8 @@ class Exchange:
     lease_s: float
     tells_completed: bool = True
     """Whether the completed tasks are asked for, or only the claimed ones."""
+    clock: KnownClock | None = None
+    """What has to know the time for a short cut to claim; None where nobody watches the clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +212,19 @@ class Exchanged:
     completed: list[Task]
     """In the order of the results; may be empty if they were not asked for."""
     claimed: list[Task]
+
+
+class KnownClock(Protocol):
+    """Whether the clock is as the board knows it, or was set."""
+
+    @property
+    def rule_name(self) -> str:
+        """The rule by which the board's processes tell each other."""
+        ...
+
+    def knows(self, now: float, *, told: str | None) -> bool:
+        """Whether `now` is a time by the clock that the rule, whose body is `told`, speaks of."""
+        ...
 
 
 class Shortcuts(Protocol):
@@ -223,9 +239,18 @@ class Shortcuts(Protocol):
         ...
 
     def extend(
-        self, lease: Lease, *, lease_s: float | None, start: bool, progress: JsonObject | None
+        self,
+        lease: Lease,
+        *,
+        lease_s: float | None,
+        start: bool,
+        progress: JsonObject | None,
+        clock: KnownClock | None = None,
     ) -> Task | None:
-        """Renew by `lease_s` from now if it is given, start, report: what is asked for."""
+        """Renew by `lease_s` from now if it is given, start, report: what is asked for.
+
+        `clock` has to know the time for a renewal, as in `Exchange`.
+        """
         ...
 
     def post(self, tasks: Sequence[Task]) -> list[Task] | None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from stigmergy.board.entries import posted_entry
 from stigmergy.board.lifecycle import rank
-from stigmergy.board.store import Clock, Exchange, Exchanged
+from stigmergy.board.store import Clock, Exchange, Exchanged, KnownClock
 from stigmergy.board.stores.postgres.rows import (
     COLUMNS,
     escaped,
@@ -75,6 +75,8 @@ class PostgresShortcuts:
             self._now(),
             key,
         )
+        if order.limit and order.clock is not None:
+            return None  # a server's clock is not watched
         if order.match.barred or len({lease.task_id for lease, _, _ in results}) < len(results):
             return None
         rows = self._call(_EXCHANGE, lambda again: (*given, again))
@@ -87,9 +89,17 @@ class PostgresShortcuts:
         return Exchanged(completed=done, claimed=tasks[len(done) :])
 
     def extend(
-        self, lease: Lease, *, lease_s: float | None, start: bool, progress: JsonObject | None
+        self,
+        lease: Lease,
+        *,
+        lease_s: float | None,
+        start: bool,
+        progress: JsonObject | None,
+        clock: KnownClock | None = None,
     ) -> Task | None:
         """See `Shortcuts.extend`."""
+        if lease_s is not None and clock is not None:
+            return None
         told = optional_json(progress, what=f"the progress of task {lease.task_id!r}")
         values = (lease.task_id, lease.fence, escaped(lease.agent_id), lease_s, start, told)
         rows = self._call(_EXTEND, lambda _: (*values, self._now()))

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from stigmergy.board.entries import claimed_entry, posted_entry
 from stigmergy.board.rules import FAIR
-from stigmergy.board.store import Exchange, Exchanged
+from stigmergy.board.store import Exchange, Exchanged, KnownClock
 from stigmergy.board.stores.sqlite.rows import (
     AS_CLAIMED,
     COLUMNS,
@@ -38,7 +38,8 @@ _LOOK: Final = """
         WHERE status = 'pending' AND ready = 0 AND blocked = 0),
       (SELECT max(lane) FROM lanes),
       EXISTS (SELECT 1 FROM rules WHERE gates = 1 OR due_at <= ?),
-      EXISTS (SELECT 1 FROM waits WHERE needs = ?)"""
+      EXISTS (SELECT 1 FROM waits WHERE needs = ?),
+      (SELECT body FROM rules WHERE name = ?)"""
 _WAITED_FOR: Final = """
     SELECT 1 FROM waits WHERE needs IN (SELECT value FROM json_each(?)) LIMIT 1"""
 _COMPLETE: Final = """
@@ -67,6 +68,7 @@ _EXTEND: Final = f"""
       status = CASE WHEN ? THEN 'in_progress' ELSE status END, progress = coalesce(?, progress)
     WHERE task_id = ? AND fence = ? AND claimed_by = ? AND lease_until IS NOT NULL
     RETURNING {COLUMNS}"""
+_TOLD: Final = "SELECT (SELECT body FROM rules WHERE name = ?)"
 _EVENT: Final = "INSERT INTO events (at, kind, task_id, agent_id, data) VALUES (?, ?, ?, ?, ?)"
 
 _Row = tuple[Any, ...]
@@ -104,11 +106,15 @@ class SqliteShortcuts:
 
     def _exchange(self, db: sqlite3.Connection, now: float, order: Exchange) -> Exchanged:
         first = order.results[0][0].task_id if order.results else ""
-        look = db.execute(_LOOK, (now, first)).fetchone()
-        lease_until, due, latest_lane, is_ruled, is_waited_for = look
+        clock = order.clock
+        clock_rule = "" if clock is None else clock.rule_name
+        look = db.execute(_LOOK, (now, first, clock_rule)).fetchone()
+        lease_until, due, latest_lane, is_ruled, is_waited_for, told = look
         if is_waited_for:
             raise Declined
         if order.limit and (is_ruled or (lease_until is not None and lease_until <= now)):
+            raise Declined
+        if order.limit and clock is not None and not clock.knows(now, told=told):
             raise Declined
         events: list[_Row] = []
         completed = self._complete(db, now, order, events)
@@ -163,12 +169,22 @@ class SqliteShortcuts:
         return claimed
 
     def extend(
-        self, lease: Lease, *, lease_s: float | None, start: bool, progress: JsonObject | None
+        self,
+        lease: Lease,
+        *,
+        lease_s: float | None,
+        start: bool,
+        progress: JsonObject | None,
+        clock: KnownClock | None = None,
     ) -> Task | None:
         """See `Shortcuts.extend`."""
 
         def extend(db: sqlite3.Connection, now: float) -> Task:
             until = None if lease_s is None else now + lease_s
+            if until is not None and clock is not None:
+                (told,) = db.execute(_TOLD, (clock.rule_name,)).fetchone()
+                if not clock.knows(now, told=told):
+                    raise Declined
             told = optional(progress, what=f"the progress of task {lease.task_id!r}")
             status = "SELECT status FROM tasks WHERE task_id = ?"
             before = db.execute(status, (lease.task_id,)).fetchone()
