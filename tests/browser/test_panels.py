@@ -20,6 +20,13 @@ def git(repository, *args):
     ).stdout.strip()
 
 
+def claims(site):
+    """Each task taken and who took it, in order; any of the run's agents may take any item."""
+    with site.client() as client:
+        events = client.get("/api/v1/events", params={"limit": 1000}).json()["events"]
+    return [(event["task_id"], event["agent_id"]) for event in events if event["kind"] == "claimed"]
+
+
 def test_the_head_tells_the_run_its_state_and_that_its_model_is_replayed(
     visit, run_site, built_run
 ) -> None:
@@ -39,14 +46,16 @@ def test_the_token_does_not_stay_in_the_address(visit, run_site) -> None:
 
 
 def test_every_agent_is_a_tile_that_leads_to_its_conversation(visit, run_site) -> None:
+    taken = claims(run_site)
+    agent = dict(taken)["F16"]
     page = visit(run_site)
     tiles = page.get_by_role("list", name="Agents", exact=True).get_by_role("button")
-    expect(tiles).to_have_count(4)  # three agents and the queue
+    expect(tiles).to_have_count(len({by for _, by in taken}))
 
-    tiles.filter(has_text="agent-1").click()
+    tiles.filter(has_text=agent.rpartition("/")[2]).click()
 
     expect(page).to_have_url(re.compile(r"#/log\?agent="))
-    expect(page.get_by_label("Agent", exact=True)).to_have_value(re.compile("agent-1$"))
+    expect(page.get_by_label("Agent", exact=True)).to_have_value(agent)
     expect(page.locator(".log-entry[data-kind=said]").first).to_be_visible()
 
 
@@ -116,13 +125,11 @@ def test_the_graph_draws_every_item_right_of_what_it_needs(visit, run_site) -> N
     expect(page.locator(".graph-link")).to_have_count(3)
 
 
-def test_a_conversation_shows_words_tools_and_results_and_is_searched(
-    visit, run_site, built_run
-) -> None:
+def test_a_conversation_shows_words_tools_and_results_and_is_searched(visit, run_site) -> None:
+    agent = dict(claims(run_site))["F16"]
     page = visit(run_site, "log")
-    page.get_by_label("Agent", exact=True).select_option(
-        value=f"{built_run.directory.run_id}/agent-1"
-    )
+    page.get_by_label("Agent", exact=True).select_option(value=agent)
+    page.get_by_label("Task", exact=True).select_option("F16")
     for kind in ("prompt", "said", "result"):
         expect(page.locator(f".log-entry[data-kind={kind}]").first).to_be_attached()
     expect(page.locator(".log-facts").filter(has_text="replayed").first).to_be_attached()
