@@ -467,6 +467,29 @@ def test_a_run_that_has_ended_is_not_resumed(repository: Path) -> None:
 
     with pytest.raises(UsageError, match="has ended"):
         resume_run(repository)
+    with pytest.raises(UsageError, match="there is nothing to retry"):
+        resume_run(repository, retry=True)
+
+
+def test_what_failed_in_a_run_that_has_ended_is_retried_with_all_that_waited_for_it(
+    repository: Path,
+) -> None:
+    agent = '[ "$STIG_PATH" != ill.txt ] || [ -e cure ] && echo x > "$STIG_PATH"'
+    settings = {**SHELL, "agent_command": agent, "max_attempts": 1}
+    items = [item("F01", "ill.txt"), item("F02", "b.txt"), item("F03", "c.txt", depends_on=["F01"])]
+    first = run_items(repository, items, **settings)
+    assert first.outcome.exit_code == 1
+    assert {landing.key for landing in first.view.landings} == {"F02"}
+
+    again = resume_run(repository, retry=True)
+    assert again.outcome.exit_code == 1, "it failed once more, and says so"
+    commit_file(repository, "cure", "", "what the agents were missing")
+    cured = resume_run(repository, retry=True)
+
+    assert cured.outcome.exit_code == 0, cured.text
+    assert [landing.key for landing in cured.view.landings] == ["F02", "F01", "F03"]
+    assert cured.report["landed"] == 3
+    assert cured.report["failures"] == {}
 
 
 def test_cancelling_an_item_stops_its_agent_and_fails_what_waits(repository: Path) -> None:

@@ -228,6 +228,14 @@ def resume(
         str | None, typer.Argument(help="The run, or the beginning or end of its id.")
     ] = None,
     repo: Repo = Path(),
+    retry: Annotated[
+        bool,
+        typer.Option(
+            "--retry",
+            help="Begin anew all that failed, was refused or was cancelled, also in a run that "
+            "has ended.",
+        ),
+    ] = False,
     serve: Serve = False,
     serve_port: ServePort = 0,
     log_format: LogFormat = None,
@@ -240,10 +248,13 @@ def resume(
     Nothing that landed lands twice, and no item is lost.
     What agents were just doing is done anew.
     A run that is alive and paused goes on where it runs.
+    One that has ended goes on with --retry, if something in it failed.
 
-    [bold]Example[/bold]
+    [bold]Examples[/bold]
 
       stig resume
+
+      stig resume --retry --serve
     """
     with Repository(repo) as repository:
         state = StateFolder(coding_run.state_home(repository))
@@ -263,6 +274,7 @@ def resume(
             stop=stop,
             watch=display.update,
             beside=beside(serve_port) if serve else None,
+            retry=retry,
         )
     raise typer.Exit(outcome.exit_code)
 

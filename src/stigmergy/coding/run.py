@@ -36,6 +36,7 @@ from stigmergy.coding.models_in_run import RunModels, open_models
 from stigmergy.coding.outcome import Outcome, judge
 from stigmergy.coding.planning import Planning
 from stigmergy.coding.preflight import Prepared, agent_of, check_model
+from stigmergy.coding.reopening import reopen
 from stigmergy.coding.rundir import RunDirectory, StateFolder, new_run_id, state_home
 from stigmergy.coding.sandbox.local import LocalSandboxes
 from stigmergy.coding.sandbox.sandbox import Limits, SandboxFactory, SandboxSettings
@@ -109,16 +110,19 @@ def resume(
     stop: Stop,
     watch: Watch,
     beside: Beside | None = None,
+    retry: bool = False,
 ) -> Outcome:
-    """Go on with a run that was stopped or killed.
+    """Go on with a run that was stopped or killed; with `retry`, begin what failed anew.
 
     Raises:
-        UsageError: another run is at work here, or this one has ended.
+        UsageError: another run is at work here, or this one has ended and there is nothing to
+            retry.
     """
     spec = directory.read_spec()
-    if directory.report.exists():
+    if directory.report.exists() and not retry:
         raise UsageError(
-            f"run {directory.run_id} has ended: `stig report` shows it, `stig run` starts another"
+            f"run {directory.run_id} has ended: `stig report` shows it, `stig resume --retry` "
+            "begins anew what failed in it, `stig run` starts another"
         )
     check_model(spec.settings, dict(os.environ))
     with (
@@ -129,6 +133,8 @@ def resume(
         _beside(run.context, beside),
     ):
         run.take_over()
+        if retry:
+            reopen(directory, run.context.board)
         run.prove_start()
         run.begin()
         return run.work(watch)

@@ -109,11 +109,19 @@ def start_run(
     return Ran(prepared.spec.repository, outcome, watcher.view, watcher.lines)
 
 
-def resume_run(repository: Path, *, stop: Stop | None = None, on_line: OnLine | None = None) -> Ran:
+def resume_run(
+    repository: Path,
+    *,
+    stop: Stop | None = None,
+    on_line: OnLine | None = None,
+    retry: bool = False,
+) -> Ran:
     """Go on with the latest run of the repository."""
     watcher = _Watcher(on_line)
     state = StateFolder(repository)
-    outcome = coding_run.resume(state, state.find(None), stop=stop or Stop(), watch=watcher)
+    outcome = coding_run.resume(
+        state, state.find(None), stop=stop or Stop(), watch=watcher, retry=retry
+    )
     return Ran(repository, outcome, watcher.view, watcher.lines)
 
 
