@@ -104,6 +104,9 @@ class Faults:
         # A test's server may end before its pages do; a board may have no memory.
         default_factory=lambda: [
             "ERR_CONNECTION_REFUSED",
+            "ERR_CONNECTION_RESET",
+            "ERR_CONNECTION_CLOSED",
+            "ERR_EMPTY_RESPONSE",
             "ERR_INCOMPLETE_CHUNKED_ENCODING",
             "/api/v1/memory",
         ]

@@ -64,6 +64,20 @@ def test_a_commit_is_told_with_its_files_and_patch(path, repository) -> None:
     json.dumps(document)
 
 
+def test_a_commit_is_told_since_an_earlier_one_when_that_is_asked(path, repository) -> None:
+    since = commit(path, {"b.txt": "before\n"}, "Before")
+    commit(path, {"c.txt": "c\n"}, "Middle")
+    oid = commit(path, {"d.txt": "d\n"}, "Last")
+
+    document = commit_document(repository, oid, since=since)
+
+    assert [file["path"] for file in document["files"]] == ["c.txt", "d.txt"]
+    assert "+c" in document["diff"]
+    assert "before" not in document["diff"]
+    with pytest.raises(UsageError):
+        commit_document(repository, oid, since="--output=x")
+
+
 def test_the_first_commit_has_a_patch_too(path, repository) -> None:
     assert "+one" in commit_document(repository, git(path, "rev-parse", "HEAD"))["diff"]
 

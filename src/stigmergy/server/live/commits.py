@@ -14,11 +14,11 @@ MOST_DIFF_BYTES: Final = 512 * 1024
 _MOST_FILES: Final = 1_000
 
 
-def commit_document(repository: Repository, oid: str) -> JsonObject:
-    """The commit with its patch against its first parent.
+def commit_document(repository: Repository, oid: str, *, since: str | None = None) -> JsonObject:
+    """The commit with its patch against an earlier one, by default its first parent.
 
     Raises:
-        UsageError: the id is no full commit id.
+        UsageError: an id is no full commit id.
         NotFoundError: there is no such commit.
     """
     oid = repository.rev_parse(check_oid(oid))
@@ -27,7 +27,9 @@ def commit_document(repository: Repository, oid: str) -> JsonObject:
         oid,
     ).stdout.decode(errors="replace")  # fmt: skip
     author, at, subject, body = head.split("\0", 3)
-    parents = repository.commit(oid).parents
+    parents = (
+        (repository.rev_parse(check_oid(since)),) if since else repository.commit(oid).parents
+    )
     options = ("-r", "--root", "--no-commit-id", "--no-ext-diff", "--no-textconv", "--no-color")
     commits = (parents[0], oid) if parents else (oid,)
     patch = repository.git("diff-tree", *options, "-M", "-p", "-U3", *commits).stdout

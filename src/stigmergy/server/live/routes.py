@@ -82,12 +82,14 @@ def replay(change: ReplayChange, request: Request) -> Response:
 
 
 @router.get("/commits/{oid}", responses=PROBLEMS)
-def commit(oid: str, request: Request) -> Response:
-    """A commit of the run's repository, with its patch."""
+def commit(
+    oid: str, request: Request, since: Annotated[str | None, Query(max_length=64)] = None
+) -> Response:
+    """A commit of the run's repository with its patch, or all that changed after `since`."""
     run = _site(request).run
     if run is None:
         raise NotFoundError("this board belongs to no repository: there are no commits")
-    return answer(commit_document(run.repository, oid))
+    return answer(commit_document(run.repository, oid, since=since))
 
 
 @router.get("/agents/{agent_id:path}/conversation", responses=PROBLEMS)

@@ -70,3 +70,9 @@ export function ago(value) {
     return `${Math.floor(s / 86_400)} d`;
   });
 }
+
+// As `ago`, in a sentence.
+export function agoText(value) {
+  const said = ago(value);
+  return said === "now" ? "just now" : said === "unknown" ? "at an unknown time" : `${said} ago`;
+}

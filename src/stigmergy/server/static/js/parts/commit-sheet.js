@@ -22,6 +22,13 @@ function page(commit) {
   return [
     h("p", { class: "muted", dir: "auto" }, `${commit.oid.slice(0, 12)} · ${short(commit.author, 80)} · ${dayTime(commit.at)}`),
     commit.body ? h("pre", { class: "commit-body", dir: "auto" }, clean(commit.body)) : null,
+    ...changes(commit),
+  ].filter(Boolean);
+}
+
+// The files and the patch of an answer about a commit.
+export function changes(commit) {
+  return [
     h("ul", { class: "files" }, ...commit.files.map(fileRow)),
     commit.diff ? h("div", { class: "diff", role: "region", tabindex: "0", "aria-label": "Patch" }, ...diffLines(commit.diff)) : h("p", { class: "empty" }, "It changes no text."),
     commit.truncated ? h("p", { class: "muted" }, "The patch is longer than is shown; git has the rest.") : null,

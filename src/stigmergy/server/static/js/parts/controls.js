@@ -6,7 +6,7 @@ import { openForm, problemText } from "../sheet.js";
 import { short } from "../text.js";
 
 class Controls extends Part {
-  static parts = ["paused", "run", "access", "feed", "metrics"];
+  static parts = ["paused", "run", "access", "feed", "metrics", "connection"];
 
   build() {
     this.pause = h("button", { type: "button", class: "button", on: { click: () => this.toggle() } }, (this.pauseIcon = h("span", { class: "icon-slot" })), (this.pauseText = h("span")));

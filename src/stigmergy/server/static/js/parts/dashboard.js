@@ -56,6 +56,7 @@ class Dashboard extends HTMLElement {
   // Why nothing can be done here, or null.
   denied() {
     if (this.store.feed.replay) return "This is a replay: there is nothing to steer.";
+    if (this.store.connection === "reconnecting" && this.store.run.state === "ended") return "The run has ended, and its server with it.";
     return this.access.reason;
   }
 

@@ -2,7 +2,7 @@
 
 import { h, keyed, setText } from "../dom.js";
 import { Part } from "../part.js";
-import { ago, agentName, count, short } from "../text.js";
+import { ago, agentName, agoText, count, short } from "../text.js";
 
 class Memory extends Part {
   static parts = ["memory"];
@@ -49,7 +49,7 @@ class Memory extends Part {
 
   hit({ namespace, key, kind, value, tags, updated_at: at, origin }) {
     const by = [origin?.agent_id && agentName(origin.agent_id), origin?.task_id && short(origin.task_id, 60)].filter(Boolean).join(", ");
-    const facts = [namespace, kind, tags?.length ? tags.map((tag) => `#${tag}`).join(" ") : "", by, `${ago(Date.now() / 1000 - at)} ago`];
+    const facts = [namespace, kind, tags?.length ? tags.map((tag) => `#${tag}`).join(" ") : "", by, agoText(Date.now() / 1000 - at)];
     return h("li", { class: "memory-hit" }, h("b", { dir: "auto" }, short(key, 120)),
       h("p", { dir: "auto" }, short(valueText(value), 500)), h("p", { class: "muted", dir: "auto" }, short(facts.filter(Boolean).join(" · "), 300)));
   }

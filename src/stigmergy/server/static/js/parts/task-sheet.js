@@ -4,6 +4,7 @@ import { h } from "../dom.js";
 import { glyph, stateText } from "../glyphs.js";
 import { openForm, problemText } from "../sheet.js";
 import { clean, dayTime, seconds, short, time } from "../text.js";
+import { approvalSheet } from "./approval-sheet.js";
 
 const FINAL = new Set(["completed", "failed", "cancelled"]);
 
@@ -20,7 +21,7 @@ export async function taskSheet(app, id) {
     seen = { row, history, denied: app.denied() };
     place.replaceChildren(...page(app, id, row, whole, history, dialog));
   };
-  leave = app.store.subscribe(["tasks", "access"], draw);
+  leave = app.store.subscribe(["tasks", "access", "connection"], draw);
   draw();
   const path = `/api/v1/tasks/${encodeURIComponent(id)}`;
   [whole, history] = await Promise.all([
@@ -68,7 +69,7 @@ function actions(app, id, task, dialog) {
   const button = (text, kind, act) => h("button", { type: "button", class: `button ${kind}`, disabled: denied !== null, title: denied, on: { click: act } }, text);
   const buttons = [];
   if (task.waits_for_person && !FINAL.has(task.status))
-    buttons.push(button("Approve …", "primary", () => app.decide(id, true)), button("Refuse …", "danger", () => app.decide(id, false)));
+    buttons.push(h("button", { type: "button", class: "button", on: { click: () => { dialog.close(); approvalSheet(app, id); } } }, "Look …"), button("Approve …", "primary", () => app.decide(id, true)), button("Refuse …", "danger", () => app.decide(id, false)));
   if (!FINAL.has(task.status)) {
     buttons.push(button("Change priority …", "", () => openForm({
       title: `Priority of ${short(id, 60)}`, action: "Change it",

@@ -3,10 +3,11 @@
 import { h, keyed, setAttribute, setText } from "../dom.js";
 import { glyph, setGlyph } from "../glyphs.js";
 import { Part } from "../part.js";
-import { ago, short } from "../text.js";
+import { agoText, short } from "../text.js";
+import { approvalSheet } from "./approval-sheet.js";
 
 class Votes extends Part {
-  static parts = ["votes", "access"];
+  static parts = ["votes", "access", "connection"];
   static everySecond = true;
 
   build() {
@@ -26,26 +27,28 @@ class Votes extends Part {
     const parts = { mark: glyph("waiting"), title: h("b", { dir: "auto" }), sub: h("span", { class: "muted", dir: "auto" }) };
     const approve = h("button", { type: "button", class: "button primary", on: { click: () => this.app.decide(id, true) } }, "Approve …");
     const refuse = h("button", { type: "button", class: "button danger", on: { click: () => this.app.decide(id, false) } }, "Refuse …");
-    const buttons = h("span", { class: "vote-buttons" }, approve, refuse);
+    const look = h("button", { type: "button", class: "button", on: { click: () => approvalSheet(this.app, id) } }, "Look …");
+    const buttons = h("span", { class: "vote-buttons" }, look, approve, refuse);
     const row = h("li", { class: "vote" }, parts.mark, h("span", { class: "vote-text" }, parts.title, parts.sub), buttons);
-    row.stig = { ...parts, approve, refuse, buttons };
+    row.stig = { ...parts, look, approve, refuse, buttons };
     return row;
   }
 
   fill(row, vote) {
-    const { mark, title, sub, approve, refuse, buttons } = row.stig;
+    const { mark, title, sub, look, approve, refuse, buttons } = row.stig;
     const waiting = vote.state === "waiting";
     setGlyph(mark, vote.state);
     setAttribute(row, "data-state", vote.state);
     setText(title, short(vote.title || vote.id, 200));
     const why = vote.reason ? `: ${short(vote.reason, 200)}` : "";
-    setText(sub, waiting ? `${short(vote.kind, 40)}, asked ${ago(this.store.since(vote.asked_at))} ago` : `${vote.state}${vote.by ? ` by ${short(vote.by, 60)}` : ""}${why}`);
+    setText(sub, waiting ? `${short(vote.kind, 40)}, asked ${agoText(this.store.since(vote.asked_at))}` : `${vote.state}${vote.by ? ` by ${short(vote.by, 60)}` : ""}${why}`);
     setAttribute(buttons, "hidden", !waiting);
     const denied = this.app.denied();
     for (const button of [approve, refuse]) {
       button.disabled = denied !== null;
       setAttribute(button, "title", denied);
     }
+    setAttribute(look, "aria-label", `Look at ${short(vote.title || vote.id, 80)}`);
     setAttribute(approve, "aria-label", `Approve ${short(vote.title || vote.id, 80)}`);
     setAttribute(refuse, "aria-label", `Refuse ${short(vote.title || vote.id, 80)}`);
   }
