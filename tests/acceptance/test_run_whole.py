@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from stigmergy.board import TaskBoard
+from stigmergy.board import Lease, Task, TaskBoard
 from stigmergy.coding.preflight import Source
 from stigmergy.coding.rundir import StateFolder
-from stigmergy.errors import UsageError
+from stigmergy.errors import TransientError, UsageError
 from stigmergy.swarm import Stop
 from stigmergy.testing.runs import (
     item,
@@ -490,6 +490,25 @@ def test_what_failed_in_a_run_that_has_ended_is_retried_with_all_that_waited_for
     assert [landing.key for landing in cured.view.landings] == ["F02", "F01", "F03"]
     assert cured.report["landed"] == 3
     assert cured.report["failures"] == {}
+
+
+def test_a_task_taken_when_the_board_could_not_be_used_is_given_back_as_soon_as_it_can(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, refused = TaskBoard.start, [TransientError("the disk is full")]
+
+    def start_later(board: TaskBoard, held: Lease | Task) -> Task:
+        if refused:
+            raise refused.pop()
+        return start(board, held)
+
+    monkeypatch.setattr(TaskBoard, "start", start_later)
+    ran = run_items(repository, [item("F01", "a.txt")], **SHELL)
+
+    assert ran.outcome.exit_code == 0, ran.text
+    (back,) = ran.events("released")
+    assert back.data["reason"] == "the board could not be used"
+    assert ran.events("expired") == []
 
 
 def test_cancelling_an_item_stops_its_agent_and_fails_what_waits(repository: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
@@ -58,6 +58,8 @@ class Worker:
     tokens: Tokens | None = None
     """None where the agent needs no model."""
     _told: int = field(default=0, init=False)
+    _dropped: Task | None = field(default=None, init=False)
+    """Claimed when the board could not be used: its lease would stand with nobody behind it."""
     _secrets: Redactor = field(default_factory=Redactor, init=False)
     """An agent may print its token, which has no business on the board."""
 
@@ -83,10 +85,23 @@ class Worker:
 
     def _work_once(self) -> bool:
         """Do a task; False when none is ready."""
+        self._give_back()
         task = self._claim()
-        if task is not None:
+        if task is None:
+            return False
+        try:
             self._handle(task)
-        return task is not None
+        except TransientError:
+            self._dropped = task
+            raise
+        return True
+
+    def _give_back(self) -> None:
+        if self._dropped is None:
+            return
+        with suppress(LostLeaseError):  # it was reported after all, or somebody else has it
+            self.run.board.release(self._dropped, reason="the board could not be used")
+        self._dropped = None
 
     def _claim(self) -> Task | None:
         return self.run.board.claim(

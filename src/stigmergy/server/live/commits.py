@@ -27,9 +27,7 @@ def commit_document(repository: Repository, oid: str, *, since: str | None = Non
         oid,
     ).stdout.decode(errors="replace")  # fmt: skip
     author, at, subject, body = head.split("\0", 3)
-    parents = (
-        (repository.rev_parse(check_oid(since)),) if since else repository.commit(oid).parents
-    )
+    parents = (repository.rev_parse(check_oid(since)),) if since else repository.commit(oid).parents
     options = ("-r", "--root", "--no-commit-id", "--no-ext-diff", "--no-textconv", "--no-color")
     commits = (parents[0], oid) if parents else (oid,)
     patch = repository.git("diff-tree", *options, "-M", "-p", "-U3", *commits).stdout
