@@ -9,8 +9,8 @@ bin := .venv/bin
 ARGS ?=
 # Some tests alone cover little: the limit in pyproject.toml is for all of them.
 coverage := $(if $(ARGS),,--cov)
-# How many processes share the tests.
-TEST_PROCESSES ?= $(shell nproc 2>/dev/null || echo 1)
+# How many processes share the tests: more than there are cores, for many wait for other processes.
+TEST_PROCESSES ?= $(shell echo $$(( ($$(nproc 2>/dev/null || echo 1) * 3 + 1) / 2 )))
 # pyright's wrapper would ask a registry for its newest release, to advertise it.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
@@ -24,12 +24,12 @@ demo: setup-run ## watch a swarm build a spreadsheet program, from a recording: 
 
 .PHONY: test
 test: setup-dev system-packages ## run the tests
-	@$(bin)/python -m pytest --numprocesses=$(TEST_PROCESSES) $(coverage) $(ARGS)
+	@$(bin)/python -m pytest --numprocesses=$(TEST_PROCESSES) --dist=worksteal $(coverage) $(ARGS)
 
 .PHONY: nightly
 nightly: setup-dev system-packages ## run the tests in their long form
 	@$(bin)/python -m pytest --nightly --timeout=1800 --numprocesses=$(TEST_PROCESSES) \
-		$(coverage) $(ARGS)
+		--dist=worksteal $(coverage) $(ARGS)
 
 .PHONY: torture
 torture: setup-dev system-packages ## break what the board stands on, and show what came of it

@@ -63,11 +63,11 @@ def test_the_first_claims_go_round_and_nobody_is_left_out(
 def test_a_parent_that_comes_later_gets_its_turn(before: int, size: int, later_s: float) -> None:
     clock = FakeClock()
     board = fair_board(clock)
-    post(board, "early", 500)
+    post(board, "early", 120)
     served(board, before)
     clock.advance(later_s)
     post(board, "late", size)
-    turns = served(board, 500)
+    turns = served(board, 60)
     # It goes behind what has waited as long as that many levels of priority are worth.
     assert turns.index("late") <= int(later_s / AGING_S) + 1
     taken = [place for place, parent in enumerate(turns) if parent == "late"]

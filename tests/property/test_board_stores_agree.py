@@ -354,7 +354,7 @@ def boards_on_postgres(postgres_server: PostgresServer) -> Iterator[None]:
 
 
 Boards.TestCase.settings = settings(
-    max_examples=60,
+    max_examples=30,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
