@@ -131,7 +131,7 @@ def test_a_token_of_the_environment_is_the_only_one_and_is_never_shown(tmp_path:
         pass
     token = "stig_0123456789abcdefghij"
     process = subprocess.Popen(
-        [STIG, "serve", "--port", "0"],
+        [STIG, "serve", "--port", "0", "--log-level", "info", "--log-format", "json"],
         cwd=tmp_path,
         env=environment(tmp_path / "state", STIG_TOKEN=token),
         stdout=subprocess.PIPE,
@@ -144,10 +144,21 @@ def test_a_token_of_the_environment_is_the_only_one_and_is_never_shown(tmp_path:
         headers = {"Authorization": f"Bearer {token}"}
         answer = httpx.get(f"{url}/api/v1/progress", headers=headers, trust_env=False)
         assert answer.status_code == 200
+        wrong = {"Authorization": "Bearer stig_wrong"}
+        assert httpx.get(f"{url}/api/v1/tasks", headers=wrong, trust_env=False).status_code == 401
         process.terminate()
         out, errors = process.communicate(timeout=20)
     assert process.returncode == 0
     assert token not in url + out + errors
+    assert "stig_wrong" not in errors
+    said = [json.loads(line) for line in errors.splitlines() if line.startswith("{")]
+    requests = [one for one in said if one["logger"] == "stigmergy.server" and "status" in one]
+    assert [(one["method"], one["path"], one["status"]) for one in requests] == [
+        ("GET", "/api/v1/progress", 200),
+        ("GET", "/api/v1/tasks", 401),
+    ]
+    assert requests[0]["token"]
+    assert requests[1]["token"] is None
     assert list(tmp_path.rglob("tokens")) == []
 
 

@@ -25,6 +25,22 @@ def test_any_server_by_its_address():
     assert (choice.provider.base_url, choice.model) == ("http://127.0.0.1:8000/v1", "my/model")
 
 
+@pytest.mark.parametrize(
+    ("host", "takes_key"),
+    [
+        ("https://models.example", True),
+        ("http://localhost:8000", True),
+        ("http://127.0.0.1:8000", True),
+        ("http://models.example", False),
+        ("http://127.0.0.1.models.example", False),
+    ],
+)
+def test_the_key_of_an_address_goes_encrypted_or_stays_on_this_machine(host, takes_key):
+    choice = parse_model(f"{host}/v1#m", environ={"STIG_MODEL_KEY": KEY})
+    assert isinstance(choice, LiveModel)
+    assert choice.provider.key_env == ("STIG_MODEL_KEY" if takes_key else None)
+
+
 def test_a_recording(tmp_path):
     choice = parse_model(f"replay:{tmp_path}/a.jsonl", environ={})
     assert choice == ReplayModel(tmp_path / "a.jsonl")
@@ -85,11 +101,16 @@ def test_a_key_file_that_holds_no_key_is_refused_without_its_text(tmp_path, cont
     assert not content or content not in str(caught.value)
 
 
-def test_a_key_does_not_go_unencrypted_to_another_machine():
+@pytest.mark.parametrize("host", ["gpu.example", "127.0.0.1.example", "127.evil", "[::2]"])
+def test_a_key_does_not_go_unencrypted_to_another_machine(host):
     with pytest.raises(ValidationError, match="unencrypted"):
-        ProviderConfig(name="p", base_url="http://gpu.example/v1", key_env="K")
+        ProviderConfig(name="p", base_url=f"http://{host}/v1", key_env="K")
+
+
+def test_a_key_may_go_unencrypted_within_this_machine_and_where_that_is_wanted():
     ProviderConfig(name="p", base_url="http://gpu.example/v1", key_env="K", allow_plain_http=True)
-    ProviderConfig(name="p", base_url="http://localhost:1/v1", key_env="K")
+    for host in ("localhost", "127.0.0.1", "127.1.2.3", "[::1]"):
+        ProviderConfig(name="p", base_url=f"http://{host}:1/v1", key_env="K")
     ProviderConfig(name="p", base_url="http://gpu.example/v1")
 
 

@@ -140,6 +140,24 @@ def test_a_server_that_is_not_there_is_told_of_once(caplog: pytest.LogCaptureFix
     assert said.endswith("; trying again")
 
 
+@pytest.mark.parametrize(
+    ("url", "warns"),
+    [
+        ("http://127.0.0.1:9", False),
+        ("http://localhost:9", False),
+        ("https://board.example", False),
+        ("http://board.example:9", True),
+        ("http://127.0.0.1.example", True),
+    ],
+)
+def test_a_token_that_goes_unencrypted_to_another_machine_is_warned_of(
+    url: str, warns: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    RemoteBoard(url, token="stig_secret").close()
+    assert [("unencrypted" in text) for text in caplog.messages] == [True] * warns
+    assert "stig_secret" not in caplog.text
+
+
 def test_a_server_that_is_not_there_is_transient() -> None:
     nobody = RemoteBoard("http://127.0.0.1:9", token="stig_x", patience_s=0.3)
     with nobody, pytest.raises(TransientError, match="does not answer"):

@@ -13,11 +13,12 @@ import typer
 
 from stigmergy.board import TaskBoard
 from stigmergy.cli.board.place import BoardUrl, open_board
+from stigmergy.cli.programlog import LogFormat, LogLevel, write_log
 from stigmergy.coding.git.repository import Repository
 from stigmergy.coding.run import Beside
 from stigmergy.coding.rundir import RunDirectory, StateFolder, state_home
 from stigmergy.coding.spec import RunSpec
-from stigmergy.config import TOKEN_VARIABLE
+from stigmergy.config import TOKEN_VARIABLE, load_settings
 from stigmergy.swarm import Stop, stop_on_signals
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ def serve(
     rate: Annotated[
         float, typer.Option(min=1, help="Requests a second that a token may make.")
     ] = 1000.0,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
     board: BoardUrl = None,
 ) -> None:
     """Serve a board over HTTP: an API for workers, event streams, the dashboard.
@@ -81,10 +84,14 @@ def serve(
       stig serve --board board.db
 
       stig serve --host 0.0.0.0 --certificate cert.pem --key key.pem --token-file tokens
+
+      stig serve --board board.db --log-level info --log-format json
     """
     from stigmergy.server.rates import Rate
     from stigmergy.server.serving import ServeOptions, serving_board
 
+    settings = load_settings(log_format=log_format, log_level=log_level)
+    write_log(settings.log_format, settings.log_level, environ=os.environ)
     options = ServeOptions(
         host=host,
         port=port,

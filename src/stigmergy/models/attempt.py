@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from stigmergy.addresses import is_loopback
 from stigmergy.errors import StigmergyError
 from stigmergy.models.chat import ChatRequest, TokenUsage, token_usage
-from stigmergy.models.config import ProviderConfig, is_loopback
+from stigmergy.models.config import ProviderConfig
 from stigmergy.models.providers import Provider
 from stigmergy.models.redaction import Redactor
 from stigmergy.models.retrying import Failure, parse_retry_after

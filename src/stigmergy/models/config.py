@@ -20,6 +20,8 @@ from pydantic import (
     model_validator,
 )
 
+from stigmergy.addresses import is_loopback
+
 __all__ = [
     "BudgetLimits",
     "Budgets",
@@ -27,17 +29,11 @@ __all__ = [
     "ProviderConfig",
     "RetryPolicy",
     "TokenPrice",
-    "is_loopback",
 ]
 
 
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def is_loopback(host: str | None) -> bool:
-    """True for the names and addresses of this machine that need no look-up."""
-    return host in {"localhost", "::1"} or (host or "").startswith("127.")
 
 
 def _plain_base_url(url: str) -> str:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr, ValidationError
 
+from stigmergy.addresses import is_loopback
 from stigmergy.errors import UsageError
 from stigmergy.models.config import Budgets, GatewayConfig, ProviderConfig, RetryPolicy
 
@@ -201,8 +202,7 @@ def _from_url(specifier: str) -> LiveModel:
     url, _, model = specifier.partition("#")
     if not model:
         raise UsageError(f"{specifier!r} names no model: write {url}#MODEL")
-    host = urlsplit(url).hostname or ""
-    safe = url.startswith("https://") or host == "localhost" or host.startswith("127.")
+    safe = url.startswith("https://") or is_loopback(urlsplit(url).hostname)
     provider = _provider(
         name="custom",
         base_url=url,

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from stigmergy.addresses import is_loopback
 from stigmergy.errors import UsageError
-from stigmergy.models.config import is_loopback
 from stigmergy.models.providers import Provider
 
 __all__ = ["check_reachable"]

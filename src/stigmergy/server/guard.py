@@ -93,7 +93,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        reply = _Reply(send)
+        reply, began = _Reply(send), time.monotonic()
         try:
             await self._admit(scope, receive, reply)
         except Exception as error:  # the edge: every client gets an answer
@@ -103,6 +103,8 @@ class Guard:
             if reply.begun:
                 raise
             await problem_response(problem)(scope, receive, reply)
+        finally:
+            _log_request(scope, reply, took_s=time.monotonic() - began)
 
     async def _admit(self, scope: Scope, receive: Receive, reply: _Reply) -> None:
         rules, headers, path = self._rules, Headers(scope=scope), str(scope["path"])
@@ -223,6 +225,30 @@ class Guard:
         await _send(reply, answer, first=True)
 
 
+def _log_request(scope: Scope, reply: _Reply, *, took_s: float) -> None:
+    """One line about a request that has been answered; of a stream, when it has ended."""
+    if not _LOG.isEnabledFor(logging.INFO):
+        return
+    principal: Principal | None = scope.get("state", {}).get("principal")
+    path = str(scope["path"])
+    if path.startswith("/preview/"):
+        path = "/preview/…"  # the ticket in it is a secret
+    facts: dict[str, object] = {
+        "method": scope["method"],
+        "path": path,
+        "status": reply.status,
+        "took_ms": round(took_s * 1000, 1),
+        "token": None if principal is None else principal.name,
+    }
+    _LOG.info(
+        "%s %s %s",
+        facts["method"],
+        path.encode("unicode_escape").decode(),
+        reply.status,
+        extra=facts,
+    )
+
+
 class _Body:
     """The body of a request, counted among all that are in memory."""
 
@@ -302,6 +328,8 @@ class _Reply:
         self._send = send
         self._kept: list[Message] | None = None
         self.begun = False
+        self.status: int | None = None
+        """As sent; None when nothing was."""
         self.extra: dict[str, str] = {}
 
     async def __call__(self, message: Message) -> None:
@@ -310,6 +338,7 @@ class _Reply:
             return
         if message["type"] == "http.response.start":
             self.begun = True
+            self.status = int(message["status"])
             headers = MutableHeaders(scope=message)
             for name, value in {**_SAFE_HEADERS, **self.extra}.items():
                 headers.setdefault(name, value)

@@ -6,24 +6,16 @@ name lead here: so the `Host` must be one of ours, and an `Origin` must be ours 
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from stigmergy.addresses import ip_address, is_loopback
 from stigmergy.errors import UsageError
 
-__all__ = ["Origins", "check_origin", "is_loopback"]
+__all__ = ["Origins", "check_origin"]
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-
-
-def is_loopback(host: str) -> bool:
-    """Whether nothing but this machine gets to the address."""
-    if host == "localhost":
-        return True
-    address = _address(host)
-    return address is not None and address.is_loopback
 
 
 def check_origin(text: str) -> str:
@@ -64,7 +56,7 @@ class Origins:
         if is_loopback(self.host):
             return name in _LOOPBACK
         # An address cannot be rebound by anybody's name server.
-        return _address(name) is not None or name == self.host
+        return ip_address(name) is not None or name == self.host
 
     def may_call(self, origin: str, *, scheme: str, host: str) -> bool:
         """Whether a page of that origin may call."""
@@ -79,7 +71,7 @@ def _split(host: str) -> tuple[str | None, int | None]:
     text = host.lower()
     if text.startswith("["):
         name, bracket, rest = text[1:].partition("]")
-        if not bracket or _address(name) is None:
+        if not bracket or ip_address(name) is None:
             return None, None
     else:
         name, colon, rest = text.partition(":")
@@ -90,10 +82,3 @@ def _split(host: str) -> tuple[str | None, int | None]:
     if rest[0] != ":" or not digits.isascii() or not digits.isdigit() or len(digits) > 5:
         return None, None
     return name, int(digits)
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import platformdirs
 
+from stigmergy.addresses import is_loopback
 from stigmergy.board import TaskBoard
 from stigmergy.config import TOKEN_VARIABLE
 from stigmergy.errors import NotFoundError, UsageError
@@ -32,7 +33,7 @@ from stigmergy.server.auth import (
 from stigmergy.server.context import ServedRun, ServerContext
 from stigmergy.server.guard import BodyLimits
 from stigmergy.server.live import ReplaySource
-from stigmergy.server.origins import Origins, check_origin, is_loopback
+from stigmergy.server.origins import Origins, check_origin
 from stigmergy.server.rates import Rate
 from stigmergy.server.wire import TimedProtocol
 

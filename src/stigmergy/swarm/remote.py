@@ -20,6 +20,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
+from stigmergy.addresses import is_loopback
 from stigmergy.board import JsonObject, Lease, OnDuplicate, Progress, Task, TaskStatus
 from stigmergy.board.blobs import is_reference, reference_name
 from stigmergy.board.task import encode_json, task_from_json, task_to_json
@@ -87,6 +88,10 @@ class RemoteBoard:
             raise UsageError(f"{url!r} is no server's address: write http://host:port")
         if not token.isascii() or not token.isprintable() or not token:
             raise UsageError("the token has characters that cannot stand in a header")
+        if parts.scheme == "http" and not is_loopback(parts.hostname):
+            _log.warning(
+                "the token and all tasks go to %s unencrypted: use https, or a tunnel", parts.netloc
+            )
         self.url = url.rstrip("/")
         self._stop = stop or threading.Event()
         self._patience_s = patience_s
