@@ -12,9 +12,10 @@ from itertools import pairwise
 import pytest
 
 from stigmergy.board import Task, TaskBoard
-from stigmergy.errors import TransientError
+from stigmergy.errors import CorruptError, StigmergyError, TransientError
 from stigmergy.monitor import SwarmView
 from stigmergy.server.live import Feed, JournalSource, Playhead, ReplaySource
+from stigmergy.server.live import feed as feed_module
 from stigmergy.server.live.subscription import MOST_WAITING
 
 
@@ -199,25 +200,34 @@ def test_a_finished_feed_has_told_all_and_waited_for_its_readers(board) -> None:
     assert waited
 
 
-class BusyAtFirst(JournalSource):
+class TroubledAtFirst(JournalSource):
     """A journal that cannot be read the first three times."""
 
     refusals = 3
+    trouble: StigmergyError
 
     def next(self, *, timeout_s):
         if self.refusals:
             self.refusals -= 1
-            raise TransientError("busy")
+            raise self.trouble
         return super().next(timeout_s=timeout_s)
 
 
-def test_a_busy_board_is_asked_again(board) -> None:
+@pytest.mark.parametrize(
+    ("trouble", "said"), [(TransientError("busy"), 0), (CorruptError("damaged", where="b.db"), 1)]
+)
+def test_a_board_that_cannot_be_read_is_asked_again(
+    board, monkeypatch, caplog, trouble, said
+) -> None:
+    monkeypatch.setattr(feed_module, "_MENDED_S", 0.01)
     post(board, "one")
-    source = BusyAtFirst(board, clock=time.time)
+    source = TroubledAtFirst(board, clock=time.time)
+    source.trouble = trouble
 
     with Feed(source, SwarmView, interval_s=0.01) as feed:
         assert feed.wait_caught_up(timeout_s=5)
         assert "one" in json.loads(feed.snapshot())["tasks"]
+    assert len(caplog.records) == said
 
 
 # --- replays ---

@@ -36,14 +36,27 @@ def run(report: Report, bench: Bench, contest: Contest) -> None:
         outcomes[peer].posts = _posts(bench, contest.kind, peer)
     for processes in bench.scale.processes:
         for _ in range(bench.scale.rounds):
-            for peer in there:
+            for peer in tuple(there):
                 outcomes[peer].appends_ms.append(bench.synced_append_ms())
-                outcome = _empty(bench, contest.kind, peer, processes=processes, batch=1)
-                outcomes[peer].add(processes, outcome)
+                try:
+                    outcome = _empty(bench, contest.kind, peer, processes=processes, batch=1)
+                except RuntimeError as error:
+                    if peer in contest.ours:
+                        raise
+                    _give_up(report, there, peer, f"with {processes} processes: {error}")
+                else:
+                    outcomes[peer].add(processes, outcome)
     _report_rates(report, bench, contest, outcomes)
     _report_claims(report, bench, contest, outcomes)
     _report_ratios(report, bench, contest, outcomes)
     _batches(report, bench, contest, there)
+
+
+def _give_up(report: Report, there: list[str], peer: str, reason: str) -> None:
+    """A peer that failed is measured no further, and that is said."""
+    there.remove(peer)
+    report.say(f"{peer}: not measured any further, {reason}")
+    report.facts[f"{peer}: not measured any further"] = reason
 
 
 class _Rounds:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -16,14 +17,17 @@ from types import TracebackType
 from typing import Final, Protocol, Self, TypeVar, cast
 
 from stigmergy.board import Event, JsonObject
-from stigmergy.errors import TransientError
+from stigmergy.errors import CorruptError, TransientError
 from stigmergy.server.live.sources import Moment, Source
 from stigmergy.server.live.subscription import Subscription
 
 __all__ = ["Feed", "View"]
 
 _T = TypeVar("_T")
+_log: Final = logging.getLogger(__name__)
 _INTERVAL_S: Final = 0.25
+_MENDED_S: Final = 2.0
+"""How long until a damaged board is looked at again."""
 _FACTS_S: Final = 1.0
 """How often the place of a replay is told when nothing else is."""
 
@@ -78,6 +82,7 @@ class Feed:
         self._thread: threading.Thread | None = None
         self._caught_up = threading.Event()
         self._failure: BaseException | None = None
+        self._complaint = ""
 
     def open(self) -> None:
         """Begin."""
@@ -177,6 +182,12 @@ class Feed:
 
     # The thread ------------------------------------------------------------------------------
 
+    def _complain(self, error: CorruptError) -> None:
+        """Once for all times that it is found."""
+        if self._complaint != str(error):
+            self._complaint = str(error)
+            _log.error("the journal cannot be read: %s", error)
+
     def _work(self) -> None:
         due = 0.0
         try:
@@ -186,6 +197,10 @@ class Feed:
                     moment = self.source.next(timeout_s=wait_s)
                 except TransientError:  # a busy board: what is known stays in sight
                     self._stop.wait(self._interval_s)
+                    continue
+                except CorruptError as error:  # `stig board doctor` may mend it
+                    self._complain(error)
+                    self._stop.wait(_MENDED_S)
                     continue
                 with self._lock:
                     self._take(moment)
