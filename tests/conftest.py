@@ -205,6 +205,9 @@ def hermetic_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     home = tmp_path_factory.mktemp("home")
     git_config = home / ".gitconfig"
     git_config.write_text(_GIT_CONFIG)
+    # Who was started in the background ignores Ctrl-C, and so would all that tests start.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             upper = name.upper()
