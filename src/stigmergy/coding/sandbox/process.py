@@ -33,6 +33,7 @@ _STOP_LOOK_MS = 50
 _START_TIMEOUT_S = 60.0
 _GRACE_S = 6.0
 """For the supervisor to kill what it has started, before it is killed itself."""
+_CLEAN_LOOKS = 2
 _INSIDE = Path(supervise.__file__).parent
 
 
@@ -232,16 +233,22 @@ class _Run:
 
 
 def _kill_strays(marker: str | None) -> None:
-    """Kill what carries the marker: the supervisor died before it could."""
+    """Kill what carries the marker: the supervisor died before it could.
+
+    Looks until twice in a row nothing is found: one that was just started by another, or is just
+    becoming another program, is not seen by a single look.
+    """
     if marker is None:
         return
-    strays = [process for process in psutil.process_iter() if _carries(process, marker)]
-    for process in strays:
-        try:
-            process.kill()
-        except psutil.NoSuchProcess:
-            continue
-    psutil.wait_procs(strays, timeout=_GRACE_S)
+    until = time.monotonic() + _GRACE_S
+    clean = 0
+    while clean < _CLEAN_LOOKS and time.monotonic() < until:
+        strays = [process for process in psutil.process_iter() if _carries(process, marker)]
+        for process in strays:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(strays, timeout=_GRACE_S)
+        clean = 0 if strays else clean + 1
 
 
 def _carries(process: psutil.Process, marker: str) -> bool:
