@@ -6,6 +6,7 @@ It decides nothing about the swarm: what it shows is the document, what a key do
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -34,6 +35,7 @@ from stigmergy.monitor import apply
 
 __all__ = ["WatchApp"]
 
+_IN_A_ROW_S: Final = 3.0
 _FRAME_S: Final = 0.25
 _PANES: Final = ("log", "landings", "alerts", "metrics")
 _WIDE: Final = 120
@@ -92,6 +94,7 @@ class WatchApp(App[None]):
         self.document: JsonObject | None = None
         self.changed_cells = 0
         """Cells that were drawn anew since the start, for whoever measures."""
+        self._wished = (0, -math.inf)
         self._trouble = ""
         self._pane = 0
         self._shows_items: bool | None = None
@@ -274,8 +277,12 @@ class WatchApp(App[None]):
                 "how many agents work here is not for this board to say", severity="warning"
             )
             return
+        # Several presses in a row add up, though the view may tell of the first ones only later.
+        latest, at = self._wished
+        if time.monotonic() - at < _IN_A_ROW_S:
+            wanted = latest
         count = max(1, wanted + more)
-        run["agents_wanted"] = count  # several presses in a row add up
+        self._wished = (count, time.monotonic())
         self._do(lambda: self._hands.want_agents(count), f"agents wanted: {count}")
 
     def action_retry(self) -> None:
