@@ -37,7 +37,16 @@ from stigmergy.board.posting import OnDuplicate, is_fair, is_simple
 from stigmergy.board.posting import post as post_batch
 from stigmergy.board.rules import Rules
 from stigmergy.board.steering import Steering
-from stigmergy.board.store import Exchange, Exchanged, Match, Query, Store, Transaction, open_store
+from stigmergy.board.store import (
+    Exchange,
+    Exchanged,
+    Extension,
+    Match,
+    Query,
+    Store,
+    Transaction,
+    open_store,
+)
 from stigmergy.board.taking import LEASED, exchange, reap
 from stigmergy.board.task import JsonObject, Lease, Task
 from stigmergy.board.upkeep import tend
@@ -254,12 +263,13 @@ class TaskBoard(Steering):
 
     def start(self, held: Lease | Task) -> Task:
         """Say that work has begun. Idempotent."""
-        return self._extend(_lease(held), lease_s=None, start=True)
+        return self._extend(Extension(lease=_lease(held), start=True))
 
     def renew(self, held: Lease | Task, *, lease_s: float | None = None) -> Lease:
         """Hold on for `lease_s` from now. Not journaled."""
         lease = _lease(held)
-        task = self._extend(lease, lease_s=self._duration_s(lease_s), start=False)
+        duration_s = self._duration_s(lease_s)
+        task = self._extend(Extension(lease=lease, lease_s=duration_s, clock=self._clock_watch))
         return replace(lease, deadline=task.lease_until or lease.deadline)
 
     def report(
@@ -275,29 +285,28 @@ class TaskBoard(Steering):
         """
         lease = _lease(held)
         told = self._intake.check_progress(lease.task_id, progress)
-        return self._extend(lease, lease_s=self._duration_s(lease_s), start=True, progress=told)
+        return self._extend(
+            Extension(
+                lease=lease,
+                lease_s=self._duration_s(lease_s),
+                start=True,
+                progress=told,
+                clock=self._clock_watch,
+            )
+        )
 
-    def _extend(
-        self,
-        lease: Lease,
-        *,
-        lease_s: float | None,
-        start: bool,
-        progress: JsonObject | None = None,
-    ) -> Task:
+    def _extend(self, order: Extension) -> Task:
         shortcuts = self._store.shortcuts
         if shortcuts is not None:
-            task = shortcuts.extend(
-                lease, lease_s=lease_s, start=start, progress=progress, clock=self._clock_watch
-            )
+            task = shortcuts.extend(order)
             if task is not None:
                 return task
-        renews = lease_s is not None
+        lease, progress, renews = order.lease, order.progress, order.lease_s is not None
         with self._settled_transaction() if renews else self._store.transaction() as tx:
             before = task = existing(tx, lease.task_id)
-            if lease_s is not None:
-                task = lifecycle.renew(task, lease, now=tx.now, lease_s=lease_s)
-            if start:
+            if order.lease_s is not None:
+                task = lifecycle.renew(task, lease, now=tx.now, lease_s=order.lease_s)
+            if order.start:
                 task = lifecycle.start(task, lease)
             if progress is not None:
                 task = replace(task, progress=progress)

@@ -24,6 +24,7 @@ __all__ = [
     "Clock",
     "Exchange",
     "Exchanged",
+    "Extension",
     "KnownClock",
     "Match",
     "Query",
@@ -214,6 +215,21 @@ class Exchanged:
     claimed: list[Task]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extension:
+    """What is said of a task that is held, before its end."""
+
+    lease: Lease
+    lease_s: float | None = None
+    """Renew the lease, by so much from now."""
+    start: bool = False
+    """Work has begun."""
+    progress: JsonObject | None = None
+    """How far the work is."""
+    clock: KnownClock | None = None
+    """What has to know the time for a short cut to renew, as in `Exchange`."""
+
+
 class KnownClock(Protocol):
     """Whether the clock is as the board knows it, or was set."""
 
@@ -238,19 +254,8 @@ class Shortcuts(Protocol):
         """Complete and claim."""
         ...
 
-    def extend(
-        self,
-        lease: Lease,
-        *,
-        lease_s: float | None,
-        start: bool,
-        progress: JsonObject | None,
-        clock: KnownClock | None = None,
-    ) -> Task | None:
-        """Renew by `lease_s` from now if it is given, start, report: what is asked for.
-
-        `clock` has to know the time for a renewal, as in `Exchange`.
-        """
+    def extend(self, order: Extension) -> Task | None:
+        """Renew, start, report: what is asked for; the task as it then is."""
         ...
 
     def post(self, tasks: Sequence[Task]) -> list[Task] | None:

@@ -225,7 +225,10 @@ def _figure(value: object) -> str:
 
 
 def _watch(read: Callable[[], list[Row]], *, as_json: bool) -> None:
-    """Show the rows until no hive is at work: in place on a terminal, else each change anew."""
+    """Show the rows until no hive is at work: in place on a terminal, else each change anew.
+
+    Each hive has a board of its own, so there is no one journal to wait on.
+    """
     rows = read()
     if sys.stdout.isatty() and not as_json:
         with Live(_page(rows), auto_refresh=False) as live:

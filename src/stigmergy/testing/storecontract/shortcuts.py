@@ -13,6 +13,7 @@ from stigmergy.board.rules import Rules
 from stigmergy.board.store import (
     Clock,
     Exchange,
+    Extension,
     Match,
     Query,
     Rule,
@@ -34,6 +35,17 @@ __all__ = ["ShortcutsContract"]
 
 
 _Result = tuple[Lease, JsonObject, JsonObject | None]
+
+
+class _UnknownClock:
+    """A clock that was set since anybody looked."""
+
+    rule_name = "clock"
+
+    def knows(self, now: float, *, told: str | None) -> bool:
+        """Never."""
+        del now, told
+        return False
 
 
 class ShortcutsContract:
@@ -218,9 +230,19 @@ class ShortcutsContract:
         ):
             pair.declines(
                 lambda short, stale=stale: short.extend(
-                    stale, lease_s=9.0, start=True, progress={"n": 1}
+                    Extension(lease=stale, lease_s=9.0, start=True, progress={"n": 1})
                 )
             )
+
+    def test_leases_are_not_made_by_a_clock_that_is_not_known(
+        self, pair: _Pair, clock: FakeClock
+    ) -> None:
+        """A deadline by the clock as it was set must not be moved along with older ones."""
+        pair.put(leased("a", until=clock.now + 9), task("free"))
+        claim = Exchange(agent_id="ann", lease_s=9.0, limit=1, clock=_UnknownClock())
+        pair.declines(lambda short: short.exchange(claim))
+        renewal = Extension(lease=pair.lease("a"), lease_s=9.0, clock=_UnknownClock())
+        pair.declines(lambda short: short.extend(renewal))
 
     # Post ------------------------------------------------------------------------------------
 
@@ -316,9 +338,10 @@ class _Pair:
     def extend(self, task_id: str, **how: Json) -> None:
         """In both, and compare."""
         lease = self.lease(task_id)
-        done = self._short.extend(lease, **how)
+        order = Extension(lease=lease, **how)
+        done = self._short.extend(order)
         board = TaskBoard(store=self.plain)
-        wanted = board._extend(lease, **how)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the plain path
+        wanted = board._extend(order)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the plain path
         assert done == wanted
         self.compare()
 

@@ -12,14 +12,14 @@ from typing import Any, Final
 
 from stigmergy.board.entries import posted_entry
 from stigmergy.board.lifecycle import rank
-from stigmergy.board.store import Clock, Exchange, Exchanged, KnownClock
+from stigmergy.board.store import Clock, Exchange, Exchanged, Extension
 from stigmergy.board.stores.postgres.rows import (
     COLUMNS,
     escaped,
     optional_json,
     task_of,
 )
-from stigmergy.board.task import JsonObject, Lease, Task, TaskStatus, encode_json
+from stigmergy.board.task import JsonObject, Task, TaskStatus, encode_json
 
 __all__ = ["PostgresShortcuts"]
 
@@ -88,20 +88,14 @@ class PostgresShortcuts:
             return None  # the answer was lost: the plain path finds that it is done
         return Exchanged(completed=done, claimed=tasks[len(done) :])
 
-    def extend(
-        self,
-        lease: Lease,
-        *,
-        lease_s: float | None,
-        start: bool,
-        progress: JsonObject | None,
-        clock: KnownClock | None = None,
-    ) -> Task | None:
+    def extend(self, order: Extension) -> Task | None:
         """See `Shortcuts.extend`."""
-        if lease_s is not None and clock is not None:
+        if order.lease_s is not None and order.clock is not None:
             return None
-        told = optional_json(progress, what=f"the progress of task {lease.task_id!r}")
-        values = (lease.task_id, lease.fence, escaped(lease.agent_id), lease_s, start, told)
+        lease = order.lease
+        told = optional_json(order.progress, what=f"the progress of task {lease.task_id!r}")
+        held = (lease.task_id, lease.fence, escaped(lease.agent_id))
+        values = (*held, order.lease_s, order.start, told)
         rows = self._call(_EXTEND, lambda _: (*values, self._now()))
         return task_of(rows[0]) if rows else None
 

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from stigmergy.board.entries import claimed_entry, posted_entry
 from stigmergy.board.rules import FAIR
-from stigmergy.board.store import Exchange, Exchanged, KnownClock
+from stigmergy.board.store import Exchange, Exchanged, Extension
 from stigmergy.board.stores.sqlite.rows import (
     AS_CLAIMED,
     COLUMNS,
@@ -25,7 +25,7 @@ from stigmergy.board.stores.sqlite.rows import (
     task_of,
 )
 from stigmergy.board.stores.sqlite.transaction import DUE, LaneTable, lane_of
-from stigmergy.board.task import JsonObject, Lease, Task, encode_json
+from stigmergy.board.task import JsonObject, Task, encode_json
 
 __all__ = ["Declined", "SqliteShortcuts", "Write"]
 
@@ -168,31 +168,24 @@ class SqliteShortcuts:
             events.append((now, "claimed", task.task_id, order.agent_id, text))
         return claimed
 
-    def extend(
-        self,
-        lease: Lease,
-        *,
-        lease_s: float | None,
-        start: bool,
-        progress: JsonObject | None,
-        clock: KnownClock | None = None,
-    ) -> Task | None:
+    def extend(self, order: Extension) -> Task | None:
         """See `Shortcuts.extend`."""
+        lease, clock = order.lease, order.clock
 
         def extend(db: sqlite3.Connection, now: float) -> Task:
-            until = None if lease_s is None else now + lease_s
+            until = None if order.lease_s is None else now + order.lease_s
             if until is not None and clock is not None:
-                (told,) = db.execute(_TOLD, (clock.rule_name,)).fetchone()
-                if not clock.knows(now, told=told):
+                (known,) = db.execute(_TOLD, (clock.rule_name,)).fetchone()
+                if not clock.knows(now, told=known):
                     raise Declined
-            told = optional(progress, what=f"the progress of task {lease.task_id!r}")
+            told = optional(order.progress, what=f"the progress of task {lease.task_id!r}")
             status = "SELECT status FROM tasks WHERE task_id = ?"
             before = db.execute(status, (lease.task_id,)).fetchone()
-            values = (until, start, told, lease.task_id, lease.fence, lease.agent_id)
+            values = (until, order.start, told, lease.task_id, lease.fence, lease.agent_id)
             rows = db.execute(_EXTEND, values).fetchall()
             if not rows:
                 raise Declined
-            if start and before == ("claimed",):
+            if order.start and before == ("claimed",):
                 db.execute(_EVENT, (now, "started", lease.task_id, lease.agent_id, "{}"))
             if told is not None:
                 db.execute(_EVENT, (now, "reported", lease.task_id, lease.agent_id, told))
