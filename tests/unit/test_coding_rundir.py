@@ -56,6 +56,15 @@ def test_what_was_killed_while_it_was_made_is_no_run(state: StateFolder, tmp_pat
     assert state.runs() == [run]
 
 
+def test_the_latest_of_two_runs_of_one_second_is_the_later_one(
+    state: StateFolder, tmp_path: Path
+) -> None:
+    started = [1_700_000_000 + part / 1000 for part in (0, 1, 20, 300, 999, 1000)]
+    made = [state.create(new_run_id(now), spec(tmp_path)) for now in started]
+    assert state.runs() == made
+    assert state.find(None) == made[-1]
+
+
 def test_a_damaged_spec_names_its_file(state: StateFolder, tmp_path: Path) -> None:
     run = state.create(new_run_id(0), spec(tmp_path))
     (run.path / "run.json").write_text("{")

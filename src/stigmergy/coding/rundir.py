@@ -10,7 +10,6 @@ import fcntl
 import json
 import os
 import re
-import secrets
 import shutil
 import tempfile
 import time
@@ -34,8 +33,9 @@ _RUN_ID: Final = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{4}")
 
 
 def new_run_id(now: float) -> str:
-    """Sorts by time: `20261121-101500-3fa2` (UTC)."""
-    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{secrets.token_hex(2)}"
+    """`20261121-101500-3fa2`: the second (UTC) and, in 65,536ths, where in it; sorts by time."""
+    second, part = divmod(now, 1)
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(second))}-{int(part * 65_536):04x}"
 
 
 def state_home(repository: Repository) -> Path:
