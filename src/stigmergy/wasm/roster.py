@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from stigmergy.errors import NotFoundError, UsageError
 from stigmergy.wasm.engine import Slots
+from stigmergy.wasm.slotindex import slot_index
 
 __all__ = ["ActiveAgents", "AgentState", "FreeSlots", "Roster", "SwarmFullError", "distinct"]
 
@@ -165,12 +166,13 @@ class Roster:
         ids = np.arange(first, first + count)
         self._remember(first + count)
         self._slot_of[first - self._first_id : first + count - self._first_id] = slots
-        self.agent_ids[slots] = ids
-        self.entries[slots] = entry
-        self.widths[slots] = width
+        rows = slot_index(slots)
+        self.agent_ids[rows] = ids
+        self.entries[rows] = entry
+        self.widths[rows] = width
         if width:
-            self.arguments[slots, :width] = arguments
-        self.cohorts[slots] = _FREE
+            self.arguments[rows, :width] = arguments
+        self.cohorts[rows] = _FREE
         self.next_agent_id = first + count
         self.live += count
         return slots

@@ -14,6 +14,7 @@ from stigmergy.wasm.engines import Placed
 from stigmergy.wasm.hostcalls import HostCall, ResolvedImports
 from stigmergy.wasm.module.model import FunctionType, Module, ValueType
 from stigmergy.wasm.roster import FreeSlots
+from stigmergy.wasm.slotindex import slot_index
 from stigmergy.wasm.values import Number, to_bits, words_of
 
 __all__ = ["Entry", "Program", "Seated"]
@@ -164,7 +165,7 @@ class Seated:
         except BaseException:
             self._free.undo(places, used)
             raise
-        self.owners[places] = owners
+        self.owners[slot_index(places)] = owners
         return places
 
     def leave(self, places: Slots) -> None:

@@ -23,7 +23,12 @@ Number = int | float
 
 _BITS = {"i32": 32, "i64": 64}
 _FORMATS = {"f32": "<f", "f64": "<d"}
-_DTYPES: Mapping[str, type[np.generic]] = {"i32": np.int32, "f32": np.float32, "i64": np.int64, "f64": np.float64}
+_DTYPES: Mapping[str, type[np.generic]] = {
+    "i32": np.int32,
+    "f32": np.float32,
+    "i64": np.int64,
+    "f64": np.float64,
+}
 _NARROW = ("i32", "f32")
 
 
