@@ -130,6 +130,7 @@ def test_explain_tells_of_a_module() -> None:
     assert all(
         f"{heading} of half" in whole.stdout for heading in ("typed tree", "lowered", "WGSL")
     )
+    assert whole.stdout.endswith("return r0;\n}\n")
     assert stig("wasm", "explain", "half.wat", "--function", "x").returncode == 2
     assert stig("wasm", "explain", "half.wat", "--stage", "x").returncode == 2
     assert stig("wasm", "explain", "foreign.wat").returncode == 3

@@ -29,6 +29,7 @@ __all__ = [
     "Statement",
     "Suspend",
     "Switch",
+    "condition_at_end",
     "is_flat",
     "loop_end",
     "points_of",
@@ -218,6 +219,19 @@ def is_flat(body: list[Statement], label: int) -> bool:
             return is_flat(last.body, label)
         case _:
             return True
+
+
+def condition_at_end(loop: Loop) -> str | None:
+    """Return the condition on which a loop goes round, if its end alone decides."""
+    match loop.body:
+        case [*before, If(condition, [Goto(head)], []), Goto(end)]:
+            ways = (loop.label, loop_end(loop.label))
+            decides = (head, end) == ways and not any(
+                _goes_to(one, label) for one in before for label in ways
+            )
+            return condition if decides else None
+        case _:
+            return None
 
 
 def _goes_to(statement: Statement, label: int) -> bool:

@@ -32,6 +32,7 @@ from stigmergy.wasm.gpu.lowered import (
     Statement,
     Suspend,
     Switch,
+    condition_at_end,
     is_flat,
     points_of,
 )
@@ -291,6 +292,16 @@ class _Emitter:
         single = one.point == one.last_point
         if single:
             self._line("resume = 0u;")
+        again = condition_at_end(one) if single else None
+        if again is not None:
+            self._loop_until(one, again, follow)
+        else:
+            self._loop_from(one, follow, single=single)
+        if guarded:
+            self._close()
+
+    def _loop_from(self, one: Loop, follow: frozenset[int], *, single: bool) -> None:
+        """Write a loop that may stop at its head."""
         way = _Way(frozenset((-2 - one.label,)) | follow, one.label)
         self._ways.append(way)
         self._open("loop {")
@@ -308,8 +319,29 @@ class _Emitter:
         self._close()
         self._ways.pop()
         self._after(way, follow)
-        if guarded:
-            self._close()
+
+    def _loop_until(self, one: Loop, condition: str, follow: frozenset[int]) -> None:
+        """Write a loop that goes round at its end alone: there, it is asked once whether it ends.
+
+        For shader compilers every way out of a loop has its price.
+        """
+        again = f"again{one.point}"
+        self._stop_at_limit(one.point)
+        self._line(f"var {again}: bool;")
+        # Every other jump out of it sets `exit`, for `again` is then of an earlier round.
+        way = _Way(_NOWHERE)
+        self._ways.append(way)
+        self._open("loop {")
+        bound, self._bound = self._bound, one.last_point
+        self._passed = one.point
+        self._list(one.body[:-2], _NOWHERE)
+        self._bound = bound
+        self._line(f"{again} = {condition};")
+        self._line(f"if (!{again} | (fuel >= limit)) {{ break; }}")
+        self._close()
+        self._ways.pop()
+        self._stop_if(f"{again} && exit == 0u" if way.escapes else again, one.point)
+        self._after(way, follow)
 
     def _if(
         self,
