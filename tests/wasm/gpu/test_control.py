@@ -182,6 +182,24 @@ PROGRAMS = """(module
    (if (i32.eq (i32.mul (local.get $i) (i32.const 3)) (local.get $n)) (then (return)))
    (if (i32.eq (i32.mul (local.get $i) (i32.const 5)) (local.get $n)) (then (unreachable)))
    (br_if $l (i32.lt_u (local.get $i) (i32.const 9)))))
+ ;; Its head decides, and it is gone to from the middle of nested blocks.
+ (func (export "decided_at_head") (param $n i32) (result i32) (local $i i32) (local $r i32)
+  (block $done
+   (loop $l
+    (br_if $done (i32.ge_u (local.get $i) (local.get $n)))
+    (local.set $i (i32.add (local.get $i) (i32.const 1)))
+    (block $odd
+     (block $third
+      (br_if $odd (i32.and (local.get $i) (i32.const 1)))
+      (br_if $third (i32.eqz (i32.rem_u (local.get $i) (i32.const 3))))
+      (local.set $r (i32.add (local.get $r) (i32.const 7)))
+      (br_if $l (i32.and (local.get $i) (i32.const 2)))
+      (local.set $r (i32.mul (local.get $r) (i32.const 3))))
+     (local.set $r (i32.add (local.get $r) (i32.const 100)))
+     (br $l))
+    (local.set $r (i32.xor (local.get $r) (local.get $i)))
+    (br $l)))
+  (i32.add (local.get $r) (i32.mul (local.get $i) (i32.const 100000))))
 )"""
 
 
@@ -209,6 +227,7 @@ def bench(bench_of: Callable[..., Any]) -> Any:
         "operands_below",
         "decided_at_end",
         "decided_last",
+        "decided_at_head",
     ],
 )
 def test_a_program_of_one_number_does_as_in_wasmtime(bench: Any, name: str) -> None:

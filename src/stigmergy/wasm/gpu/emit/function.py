@@ -25,6 +25,7 @@ from stigmergy.wasm.gpu.lowered import (
     Fail,
     Goto,
     If,
+    LeftAtHead,
     Line,
     Loop,
     Lowered,
@@ -34,6 +35,8 @@ from stigmergy.wasm.gpu.lowered import (
     Switch,
     condition_at_end,
     is_flat,
+    left_at_head,
+    loop_end,
     points_of,
 )
 
@@ -293,8 +296,11 @@ class _Emitter:
         if single:
             self._line("resume = 0u;")
         again = condition_at_end(one) if single else None
+        left = left_at_head(one) if single else None
         if again is not None:
             self._loop_until(one, again, follow)
+        elif left is not None and left.label in follow | {loop_end(one.label)}:
+            self._loop_while(one, left)
         else:
             self._loop_from(one, follow, single=single)
         if guarded:
@@ -320,15 +326,30 @@ class _Emitter:
         self._ways.pop()
         self._after(way, follow)
 
-    def _loop_until(self, one: Loop, condition: str, follow: frozenset[int]) -> None:
-        """Write a loop that goes round at its end alone: there, it is asked once whether it ends.
+    # For shader compilers every way out of a loop has its price. So where it can be, whether an
+    # agent stops and whether the loop is done are asked at once.
 
-        For shader compilers every way out of a loop has its price.
-        """
+    def _loop_while(self, one: Loop, left: LeftAtHead) -> None:
+        """Write a loop that is left at its head alone."""
+        way = _Way(_NOWHERE, one.label)
+        self._ways.append(way)
+        self._open("loop {")
+        self._line(f"if ((fuel >= limit) | {left.condition}) {{ break; }}")
+        bound, self._bound = self._bound, one.last_point
+        self._passed = one.point
+        self._list([left.counting, *one.body[2:]], frozenset((one.label,)))
+        self._bound = bound
+        self._close()
+        self._ways.pop()
+        self._stop_at_limit(one.point)
+        self._list([left.counting], _NOWHERE)
+        assert not way.escapes
+
+    def _loop_until(self, one: Loop, condition: str, follow: frozenset[int]) -> None:
+        """Write a loop that goes round at its end alone."""
         again = f"again{one.point}"
         self._stop_at_limit(one.point)
         self._line(f"var {again}: bool;")
-        # Every other jump out of it sets `exit`, for `again` is then of an earlier round.
         way = _Way(_NOWHERE)
         self._ways.append(way)
         self._open("loop {")
@@ -340,6 +361,7 @@ class _Emitter:
         self._line(f"if (!{again} | (fuel >= limit)) {{ break; }}")
         self._close()
         self._ways.pop()
+        # Every other jump out of the loop sets `exit`: then `again` is of an earlier round.
         self._stop_if(f"{again} && exit == 0u" if way.escapes else again, one.point)
         self._after(way, follow)
 
