@@ -108,7 +108,7 @@ def test_what_a_cancelled_task_s_agent_says_is_not_written(board: TaskBoard) -> 
 
 
 def test_a_heartbeat_keeps_a_lease_alive_beyond_its_time() -> None:
-    """By the board's clock, which is moved here, so that no pause of the machine is a lost lease."""
+    """By the board's clock, which is moved here: a pause of the machine is no lost lease."""
     clock = FakeClock()
     with TaskBoard(store=open_store("memory:", clock=clock)) as board:
         post(board)
