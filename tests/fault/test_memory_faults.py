@@ -104,7 +104,7 @@ def test_processes_that_open_a_new_memory_at_once_share_it(tmp_path: Path) -> No
 def test_what_a_killed_writer_was_told_is_stored_is_there(tmp_path: Path, seed: int) -> None:
     path = tmp_path / "memory.db"
     rng = random.Random(seed)
-    writer = child(STORE, str(path), "p", "10000")
+    writer = child(STORE, str(path), "p", "900")  # as many as are listed at once
     go(writer)
     assert writer.stdout is not None
     told = [int(writer.stdout.readline()) for _ in range(rng.randrange(1, 40))]

@@ -562,7 +562,7 @@ def test_no_retry_fails_for_good() -> None:
 )
 def test_a_stale_agent_is_refused_whatever_it_says(words: tuple[str, ...]) -> None:
     post("a", task_type="a")
-    claim("a", lease_s=0.001)
+    claim("a", lease_s=0.000_001)
     claim("a", agent="w2")
     before = task("a")
     with pytest.raises(LostLeaseError, match="agent 'w2' claimed it since"):
@@ -959,7 +959,7 @@ def test_the_doctor_finds_and_mends_and_its_exit_code_tells() -> None:
 
 def test_a_note_is_no_fault() -> None:
     post("a", task_type="a")
-    claim("a", lease_s=0.001)
+    claim("a", lease_s=0.000_001)
     document = told("doctor")
     assert document["sound"] is True
     assert document["findings"][0]["kind"] == "lease-overdue"

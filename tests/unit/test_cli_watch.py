@@ -27,7 +27,7 @@ from stigmergy.cli.watch.table import RowTable
 from stigmergy.errors import UsageError
 from stigmergy.monitor import SwarmView
 
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 Script = Callable[[WatchApp, Pilot[None]], Awaitable[None]]
 
 
