@@ -87,6 +87,35 @@ def test_a_second_signal_forces(board: TaskBoard, tmp_path: Path) -> None:
     assert pool.returncode == 128 + signal.SIGTERM
 
 
+WAITS = """
+import sys
+from stigmergy.swarm import Stop, stop_on_signals
+stop = Stop()
+with stop_on_signals(stop):
+    print("waits", flush=True)
+    while not stop.wait(0.0):
+        pass
+"""
+
+
+def test_a_signal_is_heeded_wherever_it_comes() -> None:
+    """Half of the time of such a wait its thread has the lock that setting the event takes."""
+    waiting = [
+        subprocess.Popen([sys.executable, "-c", WAITS], stdout=subprocess.PIPE) for _ in range(8)
+    ]
+    try:
+        for process in waiting:
+            assert process.stdout is not None
+            with process.stdout as said:
+                assert said.readline() == b"waits\n"
+            process.terminate()
+        assert [process.wait(60) for process in waiting] == [0] * len(waiting)
+    finally:
+        for process in waiting:
+            process.kill()
+            process.wait()
+
+
 def test_processes_work_a_board_off(board: TaskBoard) -> None:
     board.post_many(Task(task_type="job") for _ in range(10))
     run_agents(board, 2, handlers={"job": handle}, kind="processes")
