@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from statistics import median
 from typing import Self
 
 import httpx
@@ -194,6 +195,12 @@ def test_a_stream_of_events_changes_few_cells_and_leaves_the_screen_awake(
     """Two hundred events a second: each frame changes what is different, and no more."""
     board.post_many([task(f"t{n:03}") for n in range(400)])
     gaps: list[float] = []
+    usual: list[float] = []
+
+    async def gap() -> float:
+        began = time.monotonic()
+        await asyncio.sleep(0.01)
+        return time.monotonic() - began
 
     async def script(app: WatchApp, pilot: Pilot[None]) -> None:
         await until(app, pilot, lambda: "400 tasks" in text_of(app))
@@ -207,20 +214,19 @@ def test_a_stream_of_events_changes_few_cells_and_leaves_the_screen_awake(
                 stop.wait(0.01)
 
         thread = threading.Thread(target=agents)
+        usual.extend([await gap() for _ in range(50)])
         before = app.changed_cells
         thread.start()
-        latest = time.monotonic()
         while thread.is_alive():
-            await asyncio.sleep(0.01)
-            gaps.append(time.monotonic() - latest)
-            latest = time.monotonic()
+            gaps.append(await gap())
         thread.join()
         await until(app, pilot, lambda: standing(board, "t199").status is TaskStatus.COMPLETED)
         frames = max(1.0, sum(gaps) / 0.25)
         assert (app.changed_cells - before) / frames < 300 * 6, "less than the whole table a frame"
 
     watch(board, script)
-    assert sorted(gaps)[len(gaps) // 2] < 0.1, "keys are heard in between"
+    # Before the agents came the machine was as busy with other things.
+    assert median(gaps) < 0.1 + 5 * median(usual), "keys are heard in between"
 
 
 def test_while_nothing_happens_nothing_is_drawn(
