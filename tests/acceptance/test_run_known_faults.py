@@ -381,7 +381,7 @@ def test_keys_and_tokens_are_on_no_command_line_and_in_no_file(
     with ScriptedModelServer({"F01": say}) as server:
 
         def scan() -> None:
-            server.wait_for_requests(1, timeout_s=30)
+            server.wait_for_requests(1, timeout_s=60)
             tokens.update(tokens_in_sandboxes())
             seen.update(secrets_in_proc(KEY, *tokens))
             server.release()

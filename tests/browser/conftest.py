@@ -72,7 +72,7 @@ def chromium(hermetic_environment: None) -> Iterator[str]:
         yield f"http://127.0.0.1:{_port(folder / 'profile' / 'DevToolsActivePort', process)}"
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
         shutil.rmtree(folder, ignore_errors=True)
 
 

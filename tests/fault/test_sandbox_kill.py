@@ -25,7 +25,7 @@ KINDS = [
     pytest.param("overlay", "none", marks=pytest.mark.needs_overlay),
     ("worktree", "none"),
 ]
-GONE_S = 20.0
+GONE_S = 60.0
 
 ORCHESTRATOR = """
 import sys

@@ -60,7 +60,7 @@ def test_a_signal_finishes_the_task_in_hand_and_leaves_no_lease(
     assert pool.stdout is not None
     assert pool.stdout.readline() == "working\n"
     pool.send_signal(number)
-    output, _ = pool.communicate(timeout=30)
+    output, _ = pool.communicate(timeout=60)
     assert pool.returncode == 0
     assert output.endswith("clean\n")
     states = {task.status for task in board.list_all()}

@@ -1008,7 +1008,7 @@ def test_watch_tells_what_happens_until_it_is_stopped(number: signal.Signals) ->
         event = json.loads(watching.stdout.readline())
         assert (event["kind"], event["task_id"], event["agent_id"]) == ("claimed", "a", "w1")
         watching.send_signal(number)
-        rest, errors = watching.communicate(timeout=30)
+        rest, errors = watching.communicate(timeout=60)
     assert (watching.returncode, rest, errors) == (0, "", "")
 
 
@@ -1024,7 +1024,7 @@ def test_watch_begins_now_and_takes_filters() -> None:
                 break
         line = watching.stdout.readline()
         watching.send_signal(signal.SIGINT)
-        watching.communicate(timeout=30)
+        watching.communicate(timeout=60)
     assert watching.returncode == 0
     assert " b board  note: " in line
     assert "old" not in line

@@ -558,7 +558,7 @@ print(base)
 wrong = []
 def ask(number):
     body = bytes([number]) * 3_000_000
-    with urllib.request.urlopen(base + "/chat/completions", data=body, timeout=20) as answer:
+    with urllib.request.urlopen(base + "/chat/completions", data=body, timeout=60) as answer:
         if answer.read() != body:
             wrong.append(number)
 threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]

@@ -133,7 +133,7 @@ class ServerProcess:
         if process is None:
             return 0
         process.send_signal(number)
-        return process.wait(30)
+        return process.wait(60)
 
     def _answers(self) -> bool:
         try:
