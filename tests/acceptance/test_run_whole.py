@@ -361,16 +361,38 @@ def test_a_landing_that_would_overwrite_the_users_file_goes_to_a_branch_of_its_o
     assert git(repository, "diff", "--name-only", start, "main") in ("", "b.txt")
 
 
-def test_a_commit_of_the_user_in_the_middle_is_kept(repository: Path) -> None:
+def waits_for(file: Path, paths: str) -> str:
+    """The beginning of an agent's command that holds back items with such paths."""
+    return f'case "$STIG_PATH" in {paths}) until [ -e {file} ]; do sleep 0.02; done ;; esac; '
+
+
+@pytest.fixture
+def go(tmp_path: Path) -> Path:
+    """A file that agents can wait for: git lets the user commit while nothing lands."""
+    signals = tmp_path / "signals"
+    signals.mkdir()
+    return signals / "go"
+
+
+def test_a_commit_of_the_user_in_the_middle_is_kept(repository: Path, go: Path) -> None:
     mine: list[str] = []
 
     def commit_meanwhile(line: str) -> None:
         if not mine and line.startswith("landed F01"):
             mine.append(commit_file(repository, "mine.md", "by hand\n", "by hand"))
+            go.touch()
 
     items = [item("F01", "a.txt")]
     items += [item(f"G{n}", f"g{n}.txt", depends_on=["F01"]) for n in range(4)]
-    ran = run_items(repository, items, agents=2, on_line=commit_meanwhile, **SHELL)
+    settings = SHELL | {"agent_command": waits_for(go, "g*") + WRITE}
+    ran = run_items(
+        repository,
+        items,
+        agents=2,
+        on_line=commit_meanwhile,
+        sandbox_share=(go.parent,),
+        **settings,
+    )
 
     assert ran.outcome.exit_code == 0
     git(repository, "merge-base", "--is-ancestor", mine[0], "main")
@@ -382,12 +404,13 @@ def test_a_commit_of_the_user_in_the_middle_is_kept(repository: Path) -> None:
     assert ran.report["returned"] == []
 
 
-def test_a_red_commit_of_the_user_is_swept_and_nobody_is_blamed(repository: Path) -> None:
+def test_a_red_commit_of_the_user_is_swept_and_nobody_is_blamed(repository: Path, go: Path) -> None:
     broken: list[str] = []
 
     def break_main(line: str) -> None:
         if not broken and line.startswith("landed F01"):
             broken.append(commit_file(repository, "user.txt", "BAD\n", "oops"))
+            go.touch()
 
     agent = (
         'case "$STIG_PATH" in .) grep -rl BAD --include=*.txt . | xargs sed -i s/BAD/mended/ ;;'
@@ -400,7 +423,8 @@ def test_a_red_commit_of_the_user_is_swept_and_nobody_is_blamed(repository: Path
         items,
         agents=2,
         on_line=break_main,
-        agent_command=agent,
+        sandbox_share=(go.parent,),
+        agent_command=waits_for(go, "g*") + agent,
         agent_shell=True,
         gate=GATE,
     )
@@ -416,7 +440,7 @@ def test_a_red_commit_of_the_user_is_swept_and_nobody_is_blamed(repository: Path
 # --- stopping ---
 
 
-def test_stopped_in_the_middle_it_goes_on_where_it_was(repository: Path) -> None:
+def test_stopped_in_the_middle_it_goes_on_where_it_was(repository: Path, go: Path) -> None:
     stop = Stop()
 
     def interrupt(line: str) -> None:
@@ -425,7 +449,11 @@ def test_stopped_in_the_middle_it_goes_on_where_it_was(repository: Path) -> None
 
     items = [item("F00", "0.txt")]
     items += [item(f"F0{n}", f"{n}.txt", depends_on=[f"F0{n - 1}"]) for n in range(1, 6)]
-    first = run_items(repository, items, stop=stop, on_line=interrupt, **SHELL)
+    settings = SHELL | {"agent_command": waits_for(go, "5.txt") + WRITE}
+    first = run_items(
+        repository, items, stop=stop, on_line=interrupt, sandbox_share=(go.parent,), **settings
+    )
+    go.touch()
     assert first.outcome.exit_code == 130
     assert "`stig resume` goes on" in first.outcome.verdict
     assert not first.directory.report.exists()

@@ -72,7 +72,7 @@ def chromium(hermetic_environment: None) -> Iterator[str]:
         yield f"http://127.0.0.1:{_port(folder / 'profile' / 'DevToolsActivePort', process)}"
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -90,7 +90,7 @@ def browser(chromium: str) -> Iterator[Browser]:
     """The browser, for a module."""
     with sync_playwright() as playwright:
         connected = playwright.chromium.connect_over_cdp(chromium)
-        expect.set_options(timeout=10_000)
+        expect.set_options(timeout=60_000)  # reached only by what does not come
         yield connected
         connected.close()
 
@@ -141,6 +141,7 @@ def open_page(browser: Browser, faults: Faults) -> Iterator[OpenPage]:
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
         page = context.new_page()
+        page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: faults.said.append(f"error: {error}"))
         page.on("console", faults.hear)
         page.goto(url)
@@ -150,7 +151,7 @@ def open_page(browser: Browser, faults: Faults) -> Iterator[OpenPage]:
     for context in contexts:
         context.close()
     # A server in this process hears a moment later that the browser hung up.
-    until = time.monotonic() + 5
+    until = time.monotonic() + 30
     while _sockets() - before and time.monotonic() < until:
         time.sleep(0.02)
     assert faults.unexpected() == []

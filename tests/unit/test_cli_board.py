@@ -562,7 +562,7 @@ def test_no_retry_fails_for_good() -> None:
 )
 def test_a_stale_agent_is_refused_whatever_it_says(words: tuple[str, ...]) -> None:
     post("a", task_type="a")
-    claim("a", lease_s=0.001)
+    claim("a", lease_s=0.000_001)
     claim("a", agent="w2")
     before = task("a")
     with pytest.raises(LostLeaseError, match="agent 'w2' claimed it since"):
@@ -959,7 +959,7 @@ def test_the_doctor_finds_and_mends_and_its_exit_code_tells() -> None:
 
 def test_a_note_is_no_fault() -> None:
     post("a", task_type="a")
-    claim("a", lease_s=0.001)
+    claim("a", lease_s=0.000_001)
     document = told("doctor")
     assert document["sound"] is True
     assert document["findings"][0]["kind"] == "lease-overdue"
@@ -1008,7 +1008,7 @@ def test_watch_tells_what_happens_until_it_is_stopped(number: signal.Signals) ->
         event = json.loads(watching.stdout.readline())
         assert (event["kind"], event["task_id"], event["agent_id"]) == ("claimed", "a", "w1")
         watching.send_signal(number)
-        rest, errors = watching.communicate(timeout=30)
+        rest, errors = watching.communicate(timeout=60)
     assert (watching.returncode, rest, errors) == (0, "", "")
 
 
@@ -1024,7 +1024,7 @@ def test_watch_begins_now_and_takes_filters() -> None:
                 break
         line = watching.stdout.readline()
         watching.send_signal(signal.SIGINT)
-        watching.communicate(timeout=30)
+        watching.communicate(timeout=60)
     assert watching.returncode == 0
     assert " b board  note: " in line
     assert "old" not in line

@@ -215,14 +215,14 @@ def test_a_claim_waits_until_a_task_comes(worker: httpx.Client, board: TaskBoard
     began = time.monotonic()
     (held,) = claim(worker, wait_s=30)
     assert held["task"]["task_type"] == "job"
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 25
     timer.join()
 
 
 def test_a_claim_that_waited_in_vain_gets_nothing(worker: httpx.Client) -> None:
     began = time.monotonic()
     assert claim(worker, wait_s=0.4) == []
-    assert 0.4 <= time.monotonic() - began < 10
+    assert time.monotonic() - began >= 0.4
 
 
 def test_a_waiting_claim_gets_a_task_whose_time_comes(
@@ -491,12 +491,16 @@ def test_streams_and_waiting_claims_end_with_the_server(board: TaskBoard, tmp_pa
         threads = [threading.Thread(target=work, args=(server,)) for work in (follow, wait)]
         for thread in threads:
             thread.start()
-        time.sleep(0.5)
+        with server.client() as client:
+            there = ("stigmergy_server_waiting_claims 1.0", "stigmergy_server_streams 1.0")
+            until = time.monotonic() + 50
+            while not all(line in (text := client.get("/metrics").text) for line in there):
+                assert time.monotonic() < until, text
         began = time.monotonic()
     for thread in threads:
-        thread.join(20)
+        thread.join(50)
     assert sorted(ended) == ["claim", "stream"]
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 40, "the claim would have waited for a minute"
 
 
 # --- the page, and what is not there ---

@@ -378,10 +378,10 @@ class SandboxContract:
 
     def test_time_is_limited(self, sandbox: Sandbox) -> None:
         """And what it printed until then is there."""
-        ended = sandbox.run(["sh", "-c", "echo begun; sleep 100"], limits=Limits(wall_s=0.4))
+        ended = sandbox.run(["sh", "-c", "echo begun; sleep 100"], limits=Limits(wall_s=2.0))
         assert (ended.reason, ended.ok) == ("timed-out", False)
         assert ended.stdout_tail == "begun\n"
-        assert ended.duration_s < 20
+        assert ended.duration_s < 60
 
     def test_the_stop_event_ends_it(self, sandbox: Sandbox) -> None:
         """Soon."""
@@ -390,7 +390,7 @@ class SandboxContract:
             ["sh", "-c", "echo begun; sleep 100"], stop=stop, on_line=lambda _: stop.set()
         )
         assert ended.reason == "stopped"
-        assert ended.duration_s < 20
+        assert ended.duration_s < 60
 
     def test_no_process_outlives_the_run(self, sandbox: Sandbox) -> None:
         """Not a background job, not a daemon that left its session and its parent."""
@@ -558,7 +558,7 @@ print(base)
 wrong = []
 def ask(number):
     body = bytes([number]) * 3_000_000
-    with urllib.request.urlopen(base + "/chat/completions", data=body, timeout=20) as answer:
+    with urllib.request.urlopen(base + "/chat/completions", data=body, timeout=60) as answer:
         if answer.read() != body:
             wrong.append(number)
 threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
