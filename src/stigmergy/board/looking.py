@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from stigmergy.board.blobs import BlobFolder, is_reference
+from stigmergy.board.figures import Figures, measure
 from stigmergy.board.intake import check_names
 from stigmergy.board.rules import Rules
 from stigmergy.board.store import Query, Store
@@ -123,6 +124,10 @@ class BoardView:
             failed=counts.get(TaskStatus.FAILED, 0),
             cancelled=counts.get(TaskStatus.CANCELLED, 0),
         )
+
+    def figures(self, *, now: float) -> Figures:
+        """The board in figures, as it stands at `now`."""
+        return measure(self._store, now=now)
 
     def events(self, *, after: int = 0, limit: int = 1000) -> list[Event]:
         """The journal from just after `after`, oldest first."""
