@@ -9,7 +9,6 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from stigmergy.board import TaskBoard
 from stigmergy.cli.console import (
     amount,
     clean,
@@ -22,6 +21,7 @@ from stigmergy.cli.console import (
     short_agent,
 )
 from stigmergy.monitor import AgentRow, SwarmView
+from stigmergy.swarm.anyboard import BoardJournal
 
 __all__ = ["alerts_table", "board_document", "board_page", "read_board"]
 
@@ -33,7 +33,7 @@ _COUNTS: Final = ("pending", "claimed", "in_progress", "completed", "failed", "c
 _STYLES: Final = {"stuck": "bold red", "failed": "red", "gone": "red", "working": "cyan"}
 
 
-def read_board(board: TaskBoard) -> SwarmView:
+def read_board(board: BoardJournal) -> SwarmView:
     """The whole journal of a board, folded."""
     view = SwarmView()
     while batch := board.events(after=view.seq, limit=_PAGE):

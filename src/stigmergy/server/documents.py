@@ -17,6 +17,9 @@ __all__ = [
     "LONGEST_WAIT_S",
     "AgentsWish",
     "BlobReference",
+    "CancelMany",
+    "Choice",
+    "Chosen",
     "ClaimOrder",
     "Claimed",
     "Completion",
@@ -25,6 +28,7 @@ __all__ = [
     "EventDocument",
     "EventPage",
     "Failure",
+    "FiguresDocument",
     "HeldTask",
     "Hits",
     "LeaseDocument",
@@ -43,6 +47,9 @@ __all__ = [
     "Remembered",
     "Renewal",
     "Report",
+    "RetryMany",
+    "RuleDocument",
+    "RulesDocument",
     "Ruling",
     "StartOrder",
     "TaskDocument",
@@ -164,6 +171,34 @@ class TaskPage(_Told):
     """What `cursor` takes for the tasks after these; null on the last page."""
 
 
+class FiguresDocument(_Told):
+    """The board in figures. Null is unknown, or that there is none."""
+
+    by_type: dict[str, dict[str, int]]
+    """Of each type how many tasks stand where, without zeros."""
+    oldest_ready_s: float | None
+    """How long the task waits that could be claimed the longest."""
+    held: int
+    overdue: int
+    """Held tasks whose lease has run out."""
+    throughput: dict[str, dict[str, int] | None]
+    """Of the last `minute` and `hour`; null where the journal does not go back so far."""
+
+
+class RuleDocument(_Told):
+    """A rule: its name begins with its kind, and what its body holds goes by that."""
+
+    name: str
+    body: dict[str, Any]
+    due_at: float | None
+
+
+class RulesDocument(_Told):
+    """All rules of the board."""
+
+    rules: list[RuleDocument]
+
+
 # Leases -------------------------------------------------------------------------------------
 
 
@@ -273,6 +308,33 @@ class Reason(_Given):
     """Why."""
 
     reason: str = "cancelled"
+
+
+class Choice(_Given):
+    """Tasks that pass all that is given; null does not filter."""
+
+    statuses: list[Annotated[TaskStatus, Field(strict=False)]] | None = None
+    task_types: Names | None = None
+    parent_id: TaskId | None = None
+
+
+class CancelMany(Choice):
+    """Which tasks to cancel, of those that are not finished."""
+
+    reason: str = "cancelled"
+
+
+class RetryMany(Choice):
+    """Which tasks to begin anew, of those that failed or were cancelled."""
+
+    error: str = ""
+    """Only those whose error has this text in it."""
+
+
+class Chosen(_Told):
+    """The tasks that something was done to for their own sake."""
+
+    task_ids: list[str]
 
 
 class Priority(_Given):

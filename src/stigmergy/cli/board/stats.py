@@ -11,13 +11,14 @@ from rich.text import Text
 
 from stigmergy.board import TaskStatus
 from stigmergy.board.figures import COUNTED, Figures
-from stigmergy.cli.board.place import AsJson, BoardUrl, open_board
+from stigmergy.cli.board.place import AsJson
+from stigmergy.cli.board.reach import Place, open_any
 from stigmergy.cli.console import amount, data, duration, plural
 
 __all__ = ["stats"]
 
 
-def stats(*, as_json: AsJson = False, board: BoardUrl = None) -> None:
+def stats(*, as_json: AsJson = False, board: Place) -> None:
     """Show the board in figures: tasks by type and status, leases, throughput.
 
     Throughput is counted in the journal. Unknown means that the journal has
@@ -27,7 +28,7 @@ def stats(*, as_json: AsJson = False, board: BoardUrl = None) -> None:
 
       stig board stats --json
     """
-    with open_board(board) as opened:
+    with open_any(board) as opened:
         figures = opened.figures(now=time.time())
     if as_json:
         print(json.dumps(_document(figures), indent=2))

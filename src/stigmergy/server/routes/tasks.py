@@ -23,7 +23,6 @@ from stigmergy.server.documents import (
     NewTask,
     Posted,
     PostMany,
-    ProgressDocument,
     TaskId,
     TaskPage,
 )
@@ -139,21 +138,6 @@ async def history(task_id: TaskId, request: Request) -> Response:
         raise NotFoundError(f"no task {task_id!r} on this board")
     return answer(
         {"events": [event_document(event) for event in events], "last_seq": context.tail.seq}
-    )
-
-
-@router.get("/progress", dependencies=_READ, responses=PROBLEMS)
-async def progress(request: Request, parent_id: TaskId | None = None) -> ProgressDocument:
-    """How far the whole board has come, or the children of one parent."""
-    context = context_of(request)
-    found = await context.bridge.call(partial(context.board.progress, parent_id))
-    return ProgressDocument(
-        total=found.total,
-        pending=found.pending,
-        in_progress=found.in_progress,
-        completed=found.completed,
-        failed=found.failed,
-        cancelled=found.cancelled,
     )
 
 
