@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import threading
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -23,6 +24,8 @@ from stigmergy.server.origins import Origins
 from stigmergy.server.rates import Rate, RateTable
 from stigmergy.server.streams import EventStream, journal_chunks
 from stigmergy.server.tail import JournalTail, Subscription, line_of
+from stigmergy.server.wire import TimedProtocol
+from stigmergy.testing.serving import served
 
 
 class CountingBoard(TaskBoard):
@@ -238,3 +241,25 @@ def test_a_stream_that_ends_while_the_server_closes_ends_once() -> None:
 
     asyncio.run(work())
     assert [message.get("more_body") for message in sent] == [None, True, False]
+
+
+def test_no_answer_waits_for_its_head_to_be_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: list[int] = []
+    connect = TimedProtocol.connection_made
+
+    def made(protocol: TimedProtocol, transport: asyncio.Transport) -> None:
+        peer = transport.get_extra_info("socket")
+        options.append(peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        connect(protocol, transport)
+
+    monkeypatch.setattr(TimedProtocol, "connection_made", made)
+    with (
+        TaskBoard(tmp_path / "b.db") as board,
+        served(board, tmp_path / "server") as server,
+        server.client() as client,
+    ):
+        assert client.get("/api/v1/progress").is_success
+    assert options
+    assert all(options)
