@@ -372,6 +372,27 @@ def test_a_claim_with_a_key_gives_the_same_tasks_again(
     assert board.progress().in_progress == 2
 
 
+def test_results_and_the_next_claim_with_a_key_happen_once(
+    worker: httpx.Client, board: TaskBoard
+) -> None:
+    board.post_many(Task(task_type="job", task_id=name) for name in ("a", "b", "c"))
+    claimed = worker.post(f"{API}/tasks/claim", json={"agent_id": "w"}).json()["claimed"]
+    body = {
+        "agent_id": "w",
+        "results": [{"lease": claimed[0]["lease"], "result": {"ok": True}}],
+    }
+    headers = {"Idempotency-Key": "k-exchange"}
+    first = worker.post(f"{API}/tasks/complete-and-claim", json=body, headers=headers)
+    again = worker.post(f"{API}/tasks/complete-and-claim", json=body, headers=headers)
+    assert (first.status_code, first.json()) == (200, again.json())
+    assert [each["task"]["task_id"] for each in first.json()["claimed"]] == ["b"]
+    Claimed.model_validate(first.json())
+    assert board.progress().completed == 1
+    assert worker.post(f"{API}/tasks/complete-and-claim", json=body | {"results": []}).is_error
+    person = body | {"capabilities": ["person"]}
+    assert worker.post(f"{API}/tasks/complete-and-claim", json=person).status_code == 403
+
+
 def test_the_same_key_of_another_token_is_another_key(
     worker: httpx.Client, http: httpx.Client, board: TaskBoard
 ) -> None:

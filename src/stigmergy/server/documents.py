@@ -27,6 +27,7 @@ __all__ = [
     "EntryPage",
     "EventDocument",
     "EventPage",
+    "ExchangeOrder",
     "Failure",
     "FiguresDocument",
     "HeldTask",
@@ -47,6 +48,7 @@ __all__ = [
     "Remembered",
     "Renewal",
     "Report",
+    "Result",
     "RetryMany",
     "RuleDocument",
     "RulesDocument",
@@ -54,6 +56,7 @@ __all__ = [
     "StartOrder",
     "TaskDocument",
     "TaskPage",
+    "Wanted",
 ]
 
 LONGEST_WAIT_S: Final = 60.0
@@ -226,16 +229,34 @@ class LeaseDocument(_Told):
         )
 
 
-class ClaimOrder(_Given):
-    """What an agent asks for."""
+class Wanted(_Given):
+    """What an agent wants to take."""
 
     agent_id: Name
     limit: Annotated[int, Field(ge=1, le=_MOST_AT_ONCE)] = 1
     capabilities: Names = Field(default_factory=list[str])
     task_types: Names | None = None
     lease_s: Seconds | None = None
+
+
+class ClaimOrder(Wanted):
+    """What an agent asks for."""
+
     wait_s: Annotated[float, Field(ge=0, le=LONGEST_WAIT_S, allow_inf_nan=False)] = 0.0
     """Wait so long until there is one."""
+
+
+class Result(_Given):
+    """What came of a task."""
+
+    lease: LeaseDocument
+    result: dict[str, Any] = Field(default_factory=dict[str, Any])
+
+
+class ExchangeOrder(Wanted):
+    """Results, and what the agent wants next."""
+
+    results: Annotated[list[Result], Field(min_length=1, max_length=_MOST_AT_ONCE)]
 
 
 class HeldTask(_Told):

@@ -20,7 +20,6 @@ import typer
 
 from stigmergy.addresses import is_remote
 from stigmergy.cli.board.place import BoardUrl, open_board
-from stigmergy.config import TOKEN_VARIABLE
 from stigmergy.errors import UsageError
 from stigmergy.swarm.anyboard import AnyBoard
 
@@ -84,6 +83,8 @@ def token_of(file: Path | None, *, may: May) -> str:
     Raises:
         UsageError: there is none.
     """
+    from stigmergy.config import TOKEN_VARIABLE  # the settings take a while to import
+
     if file is None:
         if token := os.environ.get(TOKEN_VARIABLE, "").strip():
             return token

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from stigmergy.board import JsonObject, Lease, OnDuplicate, Task
 from stigmergy.board.task import encode_json, task_to_json
 from stigmergy.errors import LostLeaseError
+from stigmergy.swarm.remote.answers import NoRouteError
 from stigmergy.swarm.remote.steering import RemoteSteering
 from stigmergy.swarm.remote.wire import PATIENCE_S, READ_S
 
@@ -22,6 +23,8 @@ __all__ = ["RemoteBoard"]
 _LONGEST_WAIT_S: Final = 60.0
 _LARGE_BYTES: Final = 1024**2
 """A larger result goes ahead as a blob."""
+_MOST_BYTES: Final = 4 * 1024**2
+"""Of results in one request."""
 _MOST_PROOFS: Final = 10_000
 _NEW_FIELDS: Final = (
     *("task_type", "description", "payload", "task_id", "requires", "depends_on", "parent_id"),
@@ -51,6 +54,8 @@ class RemoteBoard(RemoteSteering):
         patience_s: float = PATIENCE_S,
     ) -> None:
         super().__init__(url, token=token, verify=verify, stop=stop, patience_s=patience_s)
+        self._exchanges = True
+        """Whether the server can complete and claim in one, as far as is known."""
         self._proofs: dict[tuple[str, str, int], str] = {}
         self._remembering = threading.Lock()
 
@@ -114,19 +119,8 @@ class RemoteBoard(RemoteSteering):
         """See `TaskBoard.claim_many`; waits up to `wait_s` until there is one."""
         if limit < 1:
             return []
-        wait_s = min(max(wait_s, 0.0), _LONGEST_WAIT_S)
-        body: JsonObject = {
-            "agent_id": agent_id,
-            "limit": limit,
-            "capabilities": sorted(map(str, capabilities)),
-            "task_types": None if task_types is None else sorted(map(str, task_types)),
-            "lease_s": lease_s,
-            "wait_s": wait_s,
-        }
-        return [
-            self._held(each)
-            for each in self._wire.write("/tasks/claim", body, read_s=READ_S + wait_s)["claimed"]
-        ]
+        order = _wanted(agent_id, limit, capabilities, task_types, lease_s)
+        return self._claim(order, wait_s=min(max(wait_s, 0.0), _LONGEST_WAIT_S))
 
     def complete_and_claim(
         self,
@@ -138,12 +132,29 @@ class RemoteBoard(RemoteSteering):
         task_types: Iterable[str] | None = None,
         lease_s: float | None = None,
     ) -> list[Task]:
-        """As `complete` of each and `claim_many` after each other: not in one transaction."""
-        for held, result in results:
-            self.complete(held, result)
-        return self.claim_many(
-            agent_id, limit, capabilities=capabilities, task_types=task_types, lease_s=lease_s
-        )
+        """See `TaskBoard.complete_and_claim`.
+
+        On an older server, or with results too large for one request, as `complete` of each and
+        `claim_many` after each other, not in one.
+        """
+        told = [(_lease(held), *self._sendable(held.task_id, result)) for held, result in results]
+        order = _wanted(agent_id, limit, capabilities, task_types, lease_s)
+        fits = sum(size for _, _, size in told) <= _MOST_BYTES
+        if told and limit > 0 and fits and self._exchanges:
+            handed_in = [
+                {"lease": self._proven(lease), "result": result} for lease, result, _ in told
+            ]
+            try:
+                answer = self._wire.write(
+                    "/tasks/complete-and-claim", order | {"results": handed_in}
+                )
+            except NoRouteError:
+                self._exchanges = False
+            else:
+                return [self._held(each) for each in answer["claimed"]]
+        for lease, result, _ in told:
+            self._tell(lease, "complete", {"result": result, "note": None})
+        return self._claim(order, wait_s=0.0) if limit > 0 else []
 
     # Reporting, with the lease ---------------------------------------------------------------
 
@@ -177,8 +188,7 @@ class RemoteBoard(RemoteSteering):
         note: JsonObject | None = None,
     ) -> Task:
         """See `TaskBoard.complete`."""
-        text = encode_json(result or {}, what=f"the result of task {held.task_id!r}")
-        value = self.keep(result or {}) if len(text) > _LARGE_BYTES else json.loads(text)
+        value, _ = self._sendable(held.task_id, result or {})
         return self._tell(held, "complete", {"result": value, "note": note})
 
     def fail(
@@ -236,6 +246,18 @@ class RemoteBoard(RemoteSteering):
 
     # The wire --------------------------------------------------------------------------------
 
+    def _claim(self, order: JsonObject, *, wait_s: float) -> list[Task]:
+        body = order | {"wait_s": wait_s}
+        told = self._wire.write("/tasks/claim", body, read_s=READ_S + wait_s)
+        return [self._held(each) for each in told["claimed"]]
+
+    def _sendable(self, task_id: str, result: JsonObject) -> tuple[JsonObject, int]:
+        """The result, or what stands for it once it has gone ahead; and its size in bytes."""
+        text = encode_json(result, what=f"the result of task {task_id!r}")
+        if len(text) > _LARGE_BYTES:
+            return self.keep(result), 0
+        return json.loads(text), len(text)
+
     def _held(self, told: Mapping[str, Any]) -> Task:
         task = self._wire.task(told["task"])
         if (lease := task.lease) is not None and told["lease"].get("proof") is not None:
@@ -246,7 +268,11 @@ class RemoteBoard(RemoteSteering):
         return self._wire.task(self._send_lease(_lease(held), verb, body)["task"])
 
     def _send_lease(self, lease: Lease, verb: str, body: JsonObject) -> JsonObject:
-        document: JsonObject = {
+        path = f"/tasks/{quote(lease.task_id, safe='')}/{verb}"
+        return self._wire.write(path, {"lease": self._proven(lease), **body})
+
+    def _proven(self, lease: Lease) -> JsonObject:
+        return {
             "task_id": lease.task_id,
             "agent_id": lease.agent_id,
             "attempt": lease.attempt,
@@ -254,8 +280,22 @@ class RemoteBoard(RemoteSteering):
             "deadline": lease.deadline,
             "proof": self.proof_of(lease),
         }
-        path = f"/tasks/{quote(lease.task_id, safe='')}/{verb}"
-        return self._wire.write(path, {"lease": document, **body})
+
+
+def _wanted(
+    agent_id: str,
+    limit: int,
+    capabilities: Iterable[str],
+    task_types: Iterable[str] | None,
+    lease_s: float | None,
+) -> JsonObject:
+    return {
+        "agent_id": agent_id,
+        "limit": limit,
+        "capabilities": sorted(map(str, capabilities)),
+        "task_types": None if task_types is None else sorted(map(str, task_types)),
+        "lease_s": lease_s,
+    }
 
 
 def _new(task: Task) -> JsonObject:
