@@ -30,7 +30,7 @@ _AGENTS: Final = 20
 _LINES: Final = 8
 _ASKED: Final = 10
 _COUNTS: Final = ("pending", "claimed", "in_progress", "completed", "failed", "cancelled")
-_STYLES: Final = {"stuck": "bold red", "failed": "red", "gone": "red", "working": "cyan"}
+_STYLES: Final = {"stuck": "bold red", "gone": "red", "working": "cyan"}
 
 
 def read_board(board: BoardJournal) -> SwarmView:
@@ -163,12 +163,19 @@ def _agents(view: SwarmView, now: float) -> RenderableType | None:
             data(row.task_id or "", "bold"),
             duration(now - row.since),
             str(row.finished),
-            data(row.doing),
+            data(_doing(row, now)),
         )
     rest = len(rows) - _AGENTS
     return Group(table, Text(f"… and {rest} more", style="dim")) if rest > 0 else table
 
 
+def _doing(row: AgentRow, now: float) -> str:
+    if row.held or row.last_failure is None:
+        return row.doing
+    failure = row.last_failure
+    return f"{failure.task_id} failed {duration(now - failure.at)} ago: {failure.error}"
+
+
 def _by_interest(row: AgentRow) -> tuple[int, float, str]:
-    order = ("stuck", "working", "waiting", "failed", "idle", "gone")
+    order = ("stuck", "working", "waiting", "idle", "gone")
     return order.index(row.state), row.since, row.name
