@@ -494,6 +494,31 @@ def test_events_come_in_pages(http: httpx.Client, board: TaskBoard) -> None:
     assert [event["task_id"] for event in one] == ["j7"]
 
 
+def test_a_page_of_large_events_ends_early_and_the_next_goes_on(
+    http: httpx.Client, server: ServedBoard, board: TaskBoard
+) -> None:
+    board.post(Task(task_type="job", task_id="t"))
+    for n in range(300):
+        size = 60_000 if n >= 60 else 10
+        board.record("note", task_id="t" if n % 2 else "", data={"n": n, "text": "x" * size})
+    for path, wanted in ((f"{API}/events", 301), (f"{API}/tasks/t/history", 151)):
+        seqs: list[int] = []
+        pages, more = 0, True
+        while more:
+            answer = http.get(path, params={"after": seqs[-1] if seqs else 0})
+            assert len(answer.content) < 8 * 1024**2 + 100_000
+            page = answer.json()
+            EventPage.model_validate(page)
+            seqs += [event["seq"] for event in page["events"]]
+            more, pages = page["more"], pages + 1
+        assert len(seqs) == len(set(seqs)) == wanted
+        assert seqs == sorted(seqs)
+        assert pages >= 2 or wanted == 151
+    with server.remote() as remote:
+        assert remote.history("t") == board.history("t")
+        assert remote.events(limit=5) == board.events(limit=5)
+
+
 def test_streams_and_waiting_claims_end_with_the_server(board: TaskBoard, tmp_path: Path) -> None:
     ended: list[str] = []
 

@@ -173,6 +173,31 @@ def test_answers_are_kept_by_key_and_a_dead_server_s_are_done_again(tmp_path: Pa
     second.close()
 
 
+def test_answers_are_bounded_by_bytes_the_oldest_go_first(tmp_path: Path) -> None:
+    path = tmp_path / "answers.db"
+
+    def fill(book: AnswerBook, numbers: range) -> None:
+        for n in numbers:
+            assert book.begin(f"k{n}", b"r", now=float(n)) == Fresh(again=False)
+            book.finish(f"k{n}", Answer(200, "text/plain", b"x" * 1_000))
+
+    def kept(book: AnswerBook) -> list[int]:
+        found = [n for n in range(30) if isinstance(book.begin(f"k{n}", b"r", now=30.0), Answer)]
+        for n in set(range(30)) - set(found):
+            book.forget(f"k{n}")
+        return found
+
+    book = AnswerBook(path, server="one", most_bytes=8_000)
+    fill(book, range(9))
+    assert kept(book) == [3, 4, 5, 6, 7, 8]
+    fill(book, range(9, 11))
+    book.close()
+    again = AnswerBook(path, server="two", most_bytes=8_000)
+    fill(again, range(11, 12))
+    assert kept(again) == [6, 7, 8, 9, 10, 11]
+    again.close()
+
+
 @pytest.mark.parametrize(
     ("host", "given", "ours"),
     [

@@ -129,9 +129,11 @@ class BoardView:
         """The board in figures, as it stands at `now`."""
         return measure(self._store, now=now)
 
-    def events(self, *, after: int = 0, limit: int = 1000) -> list[Event]:
-        """The journal from just after `after`, oldest first."""
-        return self._store.events(after=after, limit=limit)
+    def events(
+        self, *, after: int = 0, limit: int = 1000, task_id: str | None = None
+    ) -> list[Event]:
+        """The journal from just after `after`, oldest first; of one task if it is named."""
+        return self._store.events(after=after, limit=limit, task_id=task_id)
 
     def history(self, task_id: str) -> list[Event]:
         """What happened to one task, oldest first."""

@@ -412,6 +412,8 @@ class EventPage(_Told):
     """Events, oldest first."""
 
     events: list[EventDocument]
+    more: bool
+    """Whether there are others after these."""
     last_seq: int
     """Of the journal's latest event; 0 before the first."""
 

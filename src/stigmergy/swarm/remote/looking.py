@@ -142,10 +142,15 @@ class RemoteView:
         """See `TaskBoard.history`."""
         found: list[Event] = []
         path = f"/tasks/{quote(task_id, safe='')}/history"
-        try:
-            return [event_of(each) for each in self._wire.read(path)["events"]]
-        except NotFoundError:
-            return found
+        more = True
+        while more:
+            try:
+                told = self._wire.read(path, [("after", str(found[-1].seq if found else 0))])
+            except NotFoundError:
+                break  # never there, or dropped meanwhile
+            found += [event_of(each) for each in told["events"]]
+            more = bool(told.get("more"))  # an older server tells all at once
+        return found
 
     def last_seq(self) -> int:
         """See `TaskBoard.last_seq`."""
