@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from stigmergy.board import Lease, Task, TaskBoard
+from stigmergy.board import Lease, Task, TaskBoard, TaskStatus
 from stigmergy.coding.preflight import Source
+from stigmergy.coding.run import STOP_WANTED
 from stigmergy.coding.rundir import StateFolder
 from stigmergy.errors import TransientError, UsageError
 from stigmergy.swarm import Stop
@@ -537,6 +538,33 @@ def test_a_task_taken_when_the_board_could_not_be_used_is_given_back_as_soon_as_
     (back,) = ran.events("released")
     assert back.data["reason"] == "the board could not be used"
     assert ran.events("expired") == []
+
+
+def test_an_agent_that_leaves_gives_back_what_it_took_when_the_board_could_not_be_used(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = [TransientError("the disk is full")]
+    release = TaskBoard.release
+
+    def start(board: TaskBoard, held: Lease | Task) -> Task:
+        board.record(STOP_WANTED, data={"by": "the user"})
+        raise TransientError(f"the disk is full: {held.task_id}")
+
+    def release_later(board: TaskBoard, held: Lease | Task, *, reason: str) -> Task:
+        if refusals:
+            raise refusals.pop()
+        return release(board, held, reason=reason)
+
+    monkeypatch.setattr(TaskBoard, "start", start)
+    monkeypatch.setattr(TaskBoard, "release", release_later)
+    ran = run_items(repository, [item("F01", "a.txt")], **SHELL)
+
+    assert ran.outcome.exit_code != 0
+    assert not refusals, "the board refused once more"
+    (back,) = ran.events("released")
+    assert back.data["reason"] == "the board could not be used"
+    with TaskBoard(ran.directory.board_url) as board:
+        assert board.list_all(statuses=[TaskStatus.CLAIMED, TaskStatus.IN_PROGRESS]) == []
 
 
 def test_cancelling_an_item_stops_its_agent_and_fails_what_waits(repository: Path) -> None:

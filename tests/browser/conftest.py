@@ -101,14 +101,13 @@ class Faults:
 
     said: list[str] = field(default_factory=list)
     expected: list[str] = field(
-        # A test's server may end before its pages do; a board may have no memory.
+        # A test's server may end before its pages do.
         default_factory=lambda: [
             "ERR_CONNECTION_REFUSED",
             "ERR_CONNECTION_RESET",
             "ERR_CONNECTION_CLOSED",
             "ERR_EMPTY_RESPONSE",
             "ERR_INCOMPLETE_CHUNKED_ENCODING",
-            "/api/v1/memory",
         ]
     )
     """Parts of what may be said."""

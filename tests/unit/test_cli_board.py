@@ -22,7 +22,6 @@ from stigmergy.board import Task, TaskBoard, TaskStatus, open_store
 from stigmergy.board.stores.sqlite.migrations import SCHEMA_VERSION
 from stigmergy.cli.board import board as board_app
 from stigmergy.cli.board.reading import moment, seconds
-from stigmergy.cli.board.tail import events_since
 from stigmergy.errors import CorruptError, LostLeaseError, NotFoundError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -478,17 +477,6 @@ def test_a_board_without_tasks_says_so() -> None:
     TaskBoard("board.db").close()
     assert stig("list") == "no task\n"
     assert stig("stats") == "no task\n"
-
-
-def test_events_since_a_moment_are_found() -> None:
-    now = [0.0]
-    with TaskBoard(store=open_store("memory:", clock=lambda: now[0])) as board:
-        for at in range(50):
-            now[0] = float(at)
-            board.record("note", data={})
-        for since in (-1.0, 0.0, 7.0, 7.5, 49.0, 50.0):
-            found = [event.at for event in events_since(board, since)]
-            assert found == [at for at in range(50) if at >= since]
 
 
 # --- being an agent ---

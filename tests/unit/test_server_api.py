@@ -372,6 +372,27 @@ def test_a_claim_with_a_key_gives_the_same_tasks_again(
     assert board.progress().in_progress == 2
 
 
+def test_results_and_the_next_claim_with_a_key_happen_once(
+    worker: httpx.Client, board: TaskBoard
+) -> None:
+    board.post_many(Task(task_type="job", task_id=name) for name in ("a", "b", "c"))
+    claimed = worker.post(f"{API}/tasks/claim", json={"agent_id": "w"}).json()["claimed"]
+    body = {
+        "agent_id": "w",
+        "results": [{"lease": claimed[0]["lease"], "result": {"ok": True}}],
+    }
+    headers = {"Idempotency-Key": "k-exchange"}
+    first = worker.post(f"{API}/tasks/complete-and-claim", json=body, headers=headers)
+    again = worker.post(f"{API}/tasks/complete-and-claim", json=body, headers=headers)
+    assert (first.status_code, first.json()) == (200, again.json())
+    assert [each["task"]["task_id"] for each in first.json()["claimed"]] == ["b"]
+    Claimed.model_validate(first.json())
+    assert board.progress().completed == 1
+    assert worker.post(f"{API}/tasks/complete-and-claim", json=body | {"results": []}).is_error
+    person = body | {"capabilities": ["person"]}
+    assert worker.post(f"{API}/tasks/complete-and-claim", json=person).status_code == 403
+
+
 def test_the_same_key_of_another_token_is_another_key(
     worker: httpx.Client, http: httpx.Client, board: TaskBoard
 ) -> None:
@@ -471,6 +492,31 @@ def test_events_come_in_pages(http: httpx.Client, board: TaskBoard) -> None:
     assert page["last_seq"] == 10
     one = http.get(f"{API}/events", params={"task_id": "j7"}).json()["events"]
     assert [event["task_id"] for event in one] == ["j7"]
+
+
+def test_a_page_of_large_events_ends_early_and_the_next_goes_on(
+    http: httpx.Client, server: ServedBoard, board: TaskBoard
+) -> None:
+    board.post(Task(task_type="job", task_id="t"))
+    for n in range(300):
+        size = 60_000 if n >= 60 else 10
+        board.record("note", task_id="t" if n % 2 else "", data={"n": n, "text": "x" * size})
+    for path, wanted in ((f"{API}/events", 301), (f"{API}/tasks/t/history", 151)):
+        seqs: list[int] = []
+        pages, more = 0, True
+        while more:
+            answer = http.get(path, params={"after": seqs[-1] if seqs else 0})
+            assert len(answer.content) < 8 * 1024**2 + 100_000
+            page = answer.json()
+            EventPage.model_validate(page)
+            seqs += [event["seq"] for event in page["events"]]
+            more, pages = page["more"], pages + 1
+        assert len(seqs) == len(set(seqs)) == wanted
+        assert seqs == sorted(seqs)
+        assert pages >= 2 or wanted == 151
+    with server.remote() as remote:
+        assert remote.history("t") == board.history("t")
+        assert remote.events(limit=5) == board.events(limit=5)
 
 
 def test_streams_and_waiting_claims_end_with_the_server(board: TaskBoard, tmp_path: Path) -> None:
