@@ -69,6 +69,24 @@ class Engines:
                 reason = str(error)
         return self._on_cpu(module, settings, have, reason)
 
+    def has(self, placed: Placed) -> bool:
+        """Whether a cohort is on an engine that is still used."""
+        return placed.engine in (self._cpu, self._gpu)
+
+    def give_device_up(self) -> None:
+        """Close the GPU, which was lost: another device is opened when one is needed next."""
+        engine, self._gpu = self._gpu, None
+        if engine is not None:
+            engine.close()
+
+    def leave_gpu(self, reason: str) -> bool:
+        """Use the GPU no more, if the user leaves the choice to us; returns whether."""
+        if self.name != "auto":
+            return False
+        self.give_device_up()
+        self._no_gpu = reason
+        return True
+
     def close(self) -> None:
         """Free the devices. Idempotent."""
         for engine in (self._cpu, self._gpu):

@@ -61,6 +61,22 @@ class Programs:
             raise NotFoundError(message)
         return self._programs[digest]
 
+    def digest(self, named: str | None) -> str:
+        """Return the digest of a program: the one named, or else the current one's.
+
+        Raises:
+            BytecodeMissingError: No module is loaded.
+            NotFoundError: None with this digest is.
+        """
+        return self._chosen(named).module.digest
+
+    def _chosen(self, digest: str | None) -> Program:
+        program = self.current if digest is None else self.program(digest)
+        if program is None:
+            message = "no bytecode is loaded: call load_bytecode() with a module first"
+            raise BytecodeMissingError(message)
+        return program
+
     def forget(self, program: Program) -> None:
         """Drop a program that nobody runs."""
         del self._programs[program.module.digest]
@@ -80,10 +96,7 @@ class Programs:
             NotFoundError: None with this digest is.
             UsageError: The module has no such function.
         """
-        program = self.current if digest is None else self.program(digest)
-        if program is None:
-            message = "no bytecode is loaded: call load_bytecode() with a module first"
-            raise BytecodeMissingError(message)
+        program = self._chosen(digest)
         key = (program.module.digest, entry_point)
         number = self._numbers.get(key)
         if number is None:

@@ -104,6 +104,7 @@ class GpuEngine:
             return self._device
 
     def _make_device(self) -> None:
+        self._failure = None
         try:
             self._device = Device(Adapter(self._adapter.handle, self._facts))
             self._device.warm_up()
