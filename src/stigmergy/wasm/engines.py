@@ -69,6 +69,21 @@ class Engines:
                 reason = str(error)
         return self._on_cpu(module, settings, have, reason)
 
+    def offer(self, module: Module, settings: CohortSettings) -> Callable[[int], None] | None:
+        """Tell early what cannot be run; nothing is opened or compiled for it.
+
+        Returns what raises UnsupportedError for a function that agents cannot begin with, if there
+        may be such.
+
+        Raises:
+            UnsupportedError: The engine asked for can run nothing of the module.
+        """
+        if self.name != "gpu":
+            return None
+        from stigmergy.wasm.gpu.offering import Offer
+
+        return Offer(module, settings).check
+
     def has(self, placed: Placed) -> bool:
         """Whether a cohort is on an engine that is still used."""
         return placed.engine in (self._cpu, self._gpu)

@@ -32,7 +32,7 @@ class Population:
         first_agent: int = 0,
     ) -> None:
         self.settings = settings
-        self.programs = Programs(settings.imports)
+        self.programs = Programs(settings.imports, lambda module: engines.offer(module, settings))
         self.roster = Roster(max_agents)
         self.roster.begin_at(first_agent)
         self.seating = Seating(self.roster, engines, self.programs, settings)
