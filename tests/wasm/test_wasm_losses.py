@@ -70,7 +70,7 @@ def lose(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 @pytest.fixture
 def hardware(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets lavapipe pass for a GPU, so that `auto` takes it."""
-    monkeypatch.setattr(GpuEngine, "is_hardware", property(lambda _: True))
+    monkeypatch.setattr("stigmergy.wasm.engines._open_hardware", GpuEngine)
 
 
 def finish(swarm: SwarmManager, budget: int = 10_000) -> object:

@@ -42,7 +42,7 @@ class Engines:
             raise UsageError(message)
         self.name: EngineName = name
         self._open_cpu = cpu or _open_cpu
-        self._open_gpu = gpu or _open_gpu
+        self._open_gpu = gpu or (_open_hardware if name == "auto" else _open_gpu)
         self._cpu: Engine | None = None
         self._gpu: Engine | None = None
         self._no_gpu = ""
@@ -136,11 +136,6 @@ class Engines:
                 self._gpu = self._open_gpu()
             except UnsupportedError as error:
                 self._no_gpu = str(error)
-            else:
-                if not self._gpu.is_hardware:
-                    self._no_gpu = f"no GPU, but the software driver {self._gpu.device}"
-                    self._gpu.close()
-                    self._gpu = None
         return self._no_gpu
 
 
@@ -157,3 +152,16 @@ def _open_gpu() -> Engine:
     from stigmergy.wasm.gpu.engine import GpuEngine
 
     return GpuEngine()
+
+
+def _open_hardware() -> Engine:
+    """Open a GPU that is no software; where it is known that there is none, nothing is loaded."""
+    from stigmergy.wasm.gpu.presence import known_software, no_hardware
+    from stigmergy.wasm.gpu.verdicts import Verdicts
+
+    driver = known_software(Verdicts())
+    if driver is not None:
+        raise UnsupportedError(no_hardware(driver))
+    from stigmergy.wasm.gpu.engine import GpuEngine
+
+    return GpuEngine(software=False)

@@ -3,14 +3,10 @@
 Its settings know the bodies of functions, too, and are quick; no text of its messages is read.
 """
 
-from collections.abc import Iterable
-from functools import cache
-from typing import TYPE_CHECKING, Final
+from collections.abc import Collection, Iterable
+from typing import Final
 
 from stigmergy.errors import UnsupportedError, UsageError
-
-if TYPE_CHECKING:
-    from wasmtime import Engine
 
 __all__ = ["InvalidModuleError", "check_proposals", "is_plain"]
 
@@ -70,20 +66,9 @@ def _every() -> set[str]:
     return {setting for settings in _REFUSED.values() for setting in settings}
 
 
-def _fault(wasm: bytes, *, on: Iterable[str], off: Iterable[str]) -> str | None:
+def _fault(wasm: bytes, *, on: Collection[str], off: Collection[str]) -> str | None:
     """Return what is not valid with these settings, None where nothing is."""
-    from wasmtime import Module, WasmtimeError
-
-    try:
-        Module.validate(_validator(frozenset(on), frozenset(off)), wasm)
-    except WasmtimeError as error:
-        return str(error).strip()
-    return None
-
-
-@cache
-def _validator(on: frozenset[str], off: frozenset[str]) -> "Engine":
-    from wasmtime import Config, Engine
+    from wasmtime import Config, Engine, Module, WasmtimeError
 
     config = Config()
     for setting in _every():
@@ -91,4 +76,12 @@ def _validator(on: frozenset[str], off: frozenset[str]) -> "Engine":
         setattr(config, name, setting in on)
     for setting in _CPU_ONLY:
         setattr(config, f"wasm_{setting}", setting not in off)
-    return Engine(config)
+    # An engine takes microseconds; one that is kept cannot be freed when Python ends.
+    engine = Engine(config)
+    try:
+        Module.validate(engine, wasm)
+    except WasmtimeError as error:
+        return str(error).strip()
+    finally:
+        engine.close()
+    return None
