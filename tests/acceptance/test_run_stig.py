@@ -94,7 +94,12 @@ def test_a_dry_run_says_where_items_overlap_and_starts_nothing(
     assert not (repository / ".stigmergy").exists()
 
 
-def test_ctrl_c_returns_130_and_resume_goes_on(repository: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"]
+)
+def test_ctrl_c_returns_130_and_sigterm_143_and_resume_goes_on(
+    repository: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
     file = features(tmp_path, item("F01", "a.txt"), item("F02", "b.txt", depends_on=["F01"]))
     agent = f'if [ "$STIG_PATH" = b.txt ] && [ ! -e quick ]; then sleep 600; fi; {WRITE}'
     command = [STIG, *RUN, agent, "--plain", "--features", file]
@@ -102,9 +107,9 @@ def test_ctrl_c_returns_130_and_resume_goes_on(repository: Path, tmp_path: Path)
     assert process.stdout is not None
     with process.stdout as lines:
         assert any("landed F01" in line for line in lines)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         assert "`stig resume` goes on" in lines.read()
-    assert process.wait() == 130
+    assert process.wait() == code
     (repository / "quick").touch()
     subprocess.run(["git", "add", "quick"], cwd=repository, check=True)
     subprocess.run(["git", "commit", "-qm", "be quick"], cwd=repository, check=True)

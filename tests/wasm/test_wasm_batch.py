@@ -9,15 +9,16 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from stigmergy import Task, TaskBoard, TaskStatus
-from stigmergy.errors import TransientError, UsageError
+from stigmergy.errors import UsageError
 from stigmergy.wasm import BatchAgent, SwarmManager, batch
+from stigmergy.wasm.gpu.device import Device, Dispatch
 from stigmergy.wasm.module.reading import to_binary
 
 WORK = """(module
@@ -265,21 +266,29 @@ def test_what_no_engine_can_begin_fails_in_every_batch(
     assert {task(board, one).status for one in ids} == {TaskStatus.FAILED}
 
 
-def test_tasks_on_a_device_that_was_lost_are_tried_again(
-    board: TaskBoard, swarm: SwarmManager, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.needs_vulkan
+@pytest.mark.parametrize("journal", [True, False])
+def test_tasks_on_a_device_that_was_lost_are_done_again_or_tried_again(
+    board: TaskBoard, monkeypatch: pytest.MonkeyPatch, *, journal: bool
 ) -> None:
-    ids = [post(board, entry="square", args=[n]) for n in range(3)]
-    agent = BatchAgent(board, swarm)
+    encode, lost = Device.encode, threading.Event()
 
-    def lost(*_: object) -> object:
-        message = "the GPU's device was lost"
-        raise TransientError(message)
+    def lossy(self: Device, encoder: object, dispatches: Sequence[Dispatch]) -> None:
+        if not lost.is_set():
+            lost.set()
+            self._device.destroy()  # pyright: ignore[reportPrivateUsage] - to lose it
+        encode(self, encoder, dispatches)
 
-    with monkeypatch.context() as broken:
-        broken.setattr(swarm, "dispatch", lost)
+    monkeypatch.setattr(Device, "encode", lossy)
+    with SwarmManager("gpu", journal=journal) as swarm:
+        ids = [post(board, entry="square", args=[n]) for n in range(3)]
+        agent = BatchAgent(board, swarm)
         agent.work_cycle()
-    assert {task(board, one).status for one in ids} == {TaskStatus.PENDING}
-    assert not swarm.bytecode_loaded
+        if not journal:
+            assert {task(board, one).status for one in ids} == {TaskStatus.PENDING}
+            assert agent.run(threading.Event(), until_idle=True) == 3
+        assert [(task(board, one).result or {})["result"] for one in ids] == [0, 1, 4]
+        assert {task(board, one).attempts for one in ids} == {1 if journal else 2}
 
 
 def test_others_of_the_swarm_are_left_alone(board: TaskBoard, swarm: SwarmManager) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -222,6 +223,69 @@ def test_messages_to_nobody_are_counted(engine: str) -> None:
         assert (result.agent_results, result.undeliverable) == ({only: 0}, 2)
 
 
+POST = """(module
+  (import "stigmergy" "send" (func $send (param i32 i32 i32) (result i32)))
+  (import "stigmergy" "receive" (func $receive (param i32 i32) (result i64)))
+  (memory 1)
+  (func (export "send") (param $to i32) (result i32)
+    (call $send (local.get $to) (i32.const 0) (i32.const 4)))
+  (func (export "receive") (result i64) (call $receive (i32.const 8) (i32.const 4))))"""
+DEAF = """(module
+  (import "stigmergy" "send" (func $send (param i32 i32 i32) (result i32)))
+  (memory 1)
+  (func (export "idle")))"""
+
+
+@pytest.mark.parametrize("module", ["(module (memory 1) (func))", DEAF], ids=["no boxes", "deaf"])
+def test_messages_to_who_cannot_receive_are_counted(engine: str, module: str) -> None:
+    with SwarmManager(engine) as swarm:
+        imported = module.count("import")
+        deaf = swarm.spawn_agent(imported, module=swarm.load_bytecode(module))
+        swarm.load_bytecode(POST)
+        swarm.spawn_agent("send", args=[deaf])
+        assert swarm.dispatch().undeliverable == 1
+        assert swarm.dispatch().undeliverable == 0
+        assert swarm.undeliverable == 1
+
+
+def test_messages_to_the_dead_are_counted_though_nobody_waits(engine: str) -> None:
+    with SwarmManager.from_wasm(POST, engine) as swarm:
+        dead, sender = swarm.spawn_agent("receive"), swarm.spawn_agent("send", args=[0])
+        swarm.kill_agent(dead)
+        assert swarm.dispatch().undeliverable == 1
+        swarm.restart_agent(sender, "send", [77])
+        assert swarm.dispatch([sender]).undeliverable == 1
+        assert swarm.undeliverable == 2
+
+
+def test_a_message_reaches_who_is_called_again_later(engine: str) -> None:
+    with SwarmManager.from_wasm(POST, engine) as swarm:
+        reader, sender = swarm.spawn_agent("receive"), swarm.spawn_agent("send", args=[0])
+        assert swarm.dispatch().agent_results == {reader: -1, sender: 0}
+        swarm.restart_agent(reader, "receive")
+        result = swarm.dispatch()
+        assert result.agent_results[reader] == sender << 32 | 4
+        assert result.undeliverable == 0
+
+
+def test_who_looks_on_is_told_and_can_end_a_dispatch(tmp_path: Path) -> None:
+    stop, told = threading.Event(), list[tuple[int, int]]()
+
+    def progress(done: int, agents: int) -> None:
+        told.append((done, agents))
+        if len(told) == 2:
+            stop.set()
+
+    with SwarmManager.from_wasm(SUM, "cpu", max_agents=3000) as swarm:
+        swarm.spawn_agents(3000, "sum", np.full(3000, 4))
+        result = swarm.dispatch(stop=stop, progress=progress)
+        assert told == [(256, 3000), (768, 3000)]
+        assert (len(result.agent_results), len(result.unfinished)) == (768, 3000 - 768)
+        swarm.save(tmp_path / "swarm")
+        with SwarmManager.restore(tmp_path / "swarm", "cpu") as again:
+            assert set(again.dispatch().agent_results.values()) == {10}
+
+
 def test_a_saved_swarm_goes_on_where_it_was(engine: str, tmp_path: Path) -> None:
     def finish(swarm: SwarmManager) -> object:
         while (result := swarm.dispatch(max_instructions=100)).unfinished:
@@ -351,8 +415,8 @@ def test_a_call_that_cannot_begin_is_refused_again_and_again() -> None:
         for _ in range(3):
             with pytest.raises(UnsupportedError, match="funcref"):
                 swarm.dispatch([agent])
-        assert swarm._seating.memory_init  # pyright: ignore[reportPrivateUsage] - wrong on purpose
-        assert swarm._seating.identities  # pyright: ignore[reportPrivateUsage] - wrong on purpose
+        assert swarm._population.seating.memory_init  # pyright: ignore[reportPrivateUsage] - wrong on purpose
+        assert swarm._population.seating.identities  # pyright: ignore[reportPrivateUsage] - wrong on purpose
 
 
 def test_a_cohort_without_room_can_be_tried_with_fewer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -23,6 +29,10 @@ MODULES = {
         (func (export "run") (call $log (i32.const 0) (i32.const 14))))""",
     "bad.wat": "(module\n  (func (local.get $m)))",
     "foreign.wat": '(module (import "env" "foo" (func)) (func (export "run")))',
+    "mute.wat": """(module
+        (import "stigmergy" "send" (func $send (param i32 i32 i32) (result i32)))
+        (memory 1)
+        (func (export "run") (drop (call $send (i32.const 0) (i32.const 0) (i32.const 4)))))""",
     "text.txt": "hello",
     "cut.wasm": "\0asm",
 }
@@ -104,8 +114,13 @@ def heeds(pid: int, number: signal.Signals) -> bool:
     return bool(int(caught, 16) >> (number - 1) & 1)
 
 
-@pytest.mark.parametrize("agents", ["1", "100"])
-def test_ctrl_c_stops_a_run_and_tells_what_there_is(agents: str) -> None:
+@pytest.mark.parametrize(
+    ("agents", "number", "code"),
+    [("1", signal.SIGINT, 130), ("100", signal.SIGTERM, 143)],
+)
+def test_a_signal_stops_a_run_and_tells_what_there_is(
+    agents: str, number: signal.Signals, code: int
+) -> None:
     words = ["loop.wat", "-n", agents, "--engine", "cpu", "--max-instructions", str(10**15)]
     with subprocess.Popen(
         [STIG, "wasm", "run", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -114,10 +129,48 @@ def test_ctrl_c_stops_a_run_and_tells_what_there_is(agents: str) -> None:
         while process.poll() is None and not heeds(process.pid, signal.SIGTERM):
             assert time.monotonic() < until
             time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         said, complained = process.communicate(timeout=60)
-    assert (process.returncode, complained) == (130, "")
+    assert (process.returncode, complained) == (code, "")
     assert f"0 finished, {agents} unfinished" in said
+
+
+def test_many_agents_are_seen_to_be_made_and_can_be_stopped_before_all_are() -> None:
+    main, side = pty.openpty()
+    words = ["half.wat", "-n", "300000", "--args", "5", "--engine", "cpu"]
+    with (
+        os.fdopen(main, "rb", buffering=0) as terminal,
+        subprocess.Popen(
+            [STIG, "wasm", "run", *words], stdout=subprocess.PIPE, stderr=side, text=True
+        ) as process,
+    ):
+        os.close(side)
+        shown = b""
+        while not (seen := re.findall(rb"agents made and run.* ([1-9]\d*)/300000", shown)):
+            shown += terminal.read(4096)
+        process.send_signal(signal.SIGTERM)
+        reading = threading.Thread(target=lambda: _drain(terminal), daemon=True)
+        reading.start()
+        said, _ = process.communicate(timeout=100)
+    assert int(seen[0]) < 300_000
+    assert process.returncode == 143
+    finished, unfinished = re.findall(r"([\d,]+) (?:finished|unfinished)", said)
+    numbers = [int(one.replace(",", "")) for one in (finished, unfinished)]
+    assert 0 < numbers[0] < 300_000
+    assert sum(numbers) == 300_000
+
+
+def _drain(terminal: IO[bytes]) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        while terminal.read(4096):
+            pass
+
+
+def test_messages_to_nobody_are_told() -> None:
+    done = run("mute.wat", "-n", "3")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("3 agents: 3 finished, 3 messages to nobody\n")
+    assert json.loads(run("mute.wat", "--json").stdout)["undeliverable"] == 1
 
 
 def test_a_reader_that_goes_is_no_error() -> None:

@@ -15,6 +15,8 @@ __all__ = ["run_app"]
 
 _READER_GONE: Final = 141
 """What a shell reports of a program that SIGPIPE ended."""
+_INTERRUPTED: Final = 130
+"""What it reports of one that SIGINT ended."""
 
 
 def run_app() -> None:
@@ -59,6 +61,8 @@ def _run_command() -> str | int | None:
         # Its text may quote a file, a model or a program.
         sys.stderr.write("stig: " + "\n".join(clean_lines(str(error))) + "\n")
         return error.exit_code
+    except KeyboardInterrupt:
+        return _INTERRUPTED  # it came before the command began, or it does not heed signals itself
     except SystemExit as ended:
         # Both typer and rich turn a broken pipe into an exit with 1.
         if isinstance(ended.__context__, BrokenPipeError):

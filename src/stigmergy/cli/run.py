@@ -49,13 +49,14 @@ from stigmergy.cli.trace import COLLECTOR
 from stigmergy.coding import preflight
 from stigmergy.coding import run as coding_run
 from stigmergy.coding.git.repository import Repository
+from stigmergy.coding.outcome import EXIT_STOPPED, Outcome
 from stigmergy.coding.preflight import Prepared, Source
 from stigmergy.coding.run import Beside
 from stigmergy.coding.rundir import RunDirectory, StateFolder
 from stigmergy.coding.spec import RunSpec
 from stigmergy.config import load_settings
 from stigmergy.errors import UsageError
-from stigmergy.swarm import Stop, stop_on_signals
+from stigmergy.swarm import Signalled, Stop, stop_on_signals
 
 __all__ = ["launch", "resume", "run"]
 
@@ -219,11 +220,20 @@ def launch(
     for note in prepared.notes:
         typer.echo(note, err=True)
     stop = Stop()
-    with stop_on_signals(stop), make_display(as_json=as_json, plain=plain) as display:
+    with (
+        stop_on_signals(stop) as signals,
+        make_display(as_json=as_json, plain=plain) as display,
+    ):
         outcome = coding_run.start(
             prepared, stop=stop, watch=display.update, beside=_all_of(others) if others else None
         )
-    raise typer.Exit(outcome.exit_code)
+    raise typer.Exit(_exit_code(outcome, signals))
+
+
+def _exit_code(outcome: Outcome, signals: Signalled) -> int:
+    """What the run came to; where it was stopped, by which signal, if it was one."""
+    code = outcome.exit_code
+    return signals.exit_code(code) if code == EXIT_STOPPED else code
 
 
 def _all_of(others: Sequence[Beside]) -> Beside:
@@ -282,7 +292,10 @@ def resume(
         log_format or settings.log_format, log_level or settings.log_level, environ=os.environ
     )
     stop = Stop()
-    with stop_on_signals(stop), make_display(as_json=as_json, plain=plain) as display:
+    with (
+        stop_on_signals(stop) as signals,
+        make_display(as_json=as_json, plain=plain) as display,
+    ):
         outcome = coding_run.resume(
             state,
             directory,
@@ -291,7 +304,7 @@ def resume(
             beside=beside(serve_port) if serve else None,
             retry=retry,
         )
-    raise typer.Exit(outcome.exit_code)
+    raise typer.Exit(_exit_code(outcome, signals))
 
 
 def _source(*, features: Path | None, objective: str | None, each: str | None, task: str) -> Source:

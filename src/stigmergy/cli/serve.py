@@ -79,8 +79,8 @@ def serve(
     """Serve a board over HTTP: an API for workers, event streams, the dashboard.
 
     A token is asked for always; the file with them is made at the first start.
-    STIG_TOKEN, if it is set, is the one token instead. Ctrl-C ends the server;
-    what its clients hold stays theirs.
+    STIG_TOKEN, if it is set, is the one token instead. Ctrl-C and SIGTERM
+    end the server, with 0; what its clients hold stays theirs.
 
     [bold]Examples[/bold]
 

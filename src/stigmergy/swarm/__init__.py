@@ -3,7 +3,7 @@
 from stigmergy.swarm.agent import Handler, SwarmAgent
 from stigmergy.swarm.coordinator import SwarmCoordinator
 from stigmergy.swarm.heartbeat import Heartbeat, Held
-from stigmergy.swarm.nursery import Nursery, stop_on_signals
+from stigmergy.swarm.nursery import Nursery, Signalled, stop_on_signals
 from stigmergy.swarm.pool import run_agents
 from stigmergy.swarm.reduction import REDUCTIONS, Reduction
 from stigmergy.swarm.stop import Stop
@@ -15,6 +15,7 @@ __all__ = [
     "Held",
     "Nursery",
     "Reduction",
+    "Signalled",
     "Stop",
     "SwarmAgent",
     "SwarmCoordinator",

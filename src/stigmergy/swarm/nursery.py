@@ -19,11 +19,13 @@ from typing import Any, Final, Self
 
 from stigmergy.errors import StigmergyError
 
-__all__ = ["Nursery", "stop_on_signals"]
+__all__ = ["Nursery", "Signalled", "stop_on_signals"]
 
 _JOIN_S: Final = 10.0
 """How long a process may take to end after it was asked to, before it is killed."""
 _WAKE_S: Final = 0.5
+_BY_SIGNAL: Final = 128
+"""What a shell adds to the number of the signal that ended a program."""
 
 
 class Nursery:
@@ -121,25 +123,36 @@ class Nursery:
                 process.join()
 
 
+class Signalled:
+    """The signal that asked for a stop, if one did."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+
+    def exit_code(self, otherwise: int) -> int:
+        """130 for SIGINT, 143 for SIGTERM, as a shell reports it; `otherwise` where none came."""
+        return otherwise if self.number is None else _BY_SIGNAL + self.number
+
+
 @contextmanager
-def stop_on_signals(stop: threading.Event) -> Generator[None]:
+def stop_on_signals(stop: threading.Event) -> Generator[Signalled]:
     """The first SIGINT or SIGTERM sets `stop`; the second ends the process with 128 + its number.
 
     Only the main thread can have it; the former handlers come back at the end.
     """
-    asked: list[int] = []
+    signalled = Signalled()
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        if asked or stop.is_set():
-            os._exit(128 + number)
-        asked.append(number)
+        if signalled.number or stop.is_set():
+            os._exit(_BY_SIGNAL + number)
+        signalled.number = number
         # By another thread: this one may be interrupted just where it has the event's own lock, as
         # whoever waits for it does, and would wait for itself. `threading` has such locks, too.
         _thread.start_new_thread(stop.set, ())
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield signalled
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

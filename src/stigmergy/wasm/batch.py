@@ -51,8 +51,9 @@ class BatchAgent:
     What a task's payload says is in `work.WasmWork`. Tasks of the same module run together, and
     all that finished are completed in one transaction. Each agent begins afresh, whatever ran
     before it. A task whose agent traps, uses up its instructions or is not well described fails
-    for good: it would do the same again. Where a device was lost, or the module's file is not here,
-    tasks are tried again, maybe by another agent. A process that dies loses nothing: the leases run
+    for good: it would do the same again. A swarm with a journal survives the loss of its device.
+    Where it does not, or the module's file is not here, tasks are tried again, maybe by another
+    agent. A process that dies loses nothing: the leases run
     out, and the tasks are taken again.
 
     Args:
@@ -192,8 +193,7 @@ class BatchAgent:
                 outcomes += self._dispatch(ids, budget, seated, stop)
         finally:
             self._swarm.kill_agents(list(seated))
-            # What a lost device held is of no use any more: it is compiled anew.
-            self._forget_modules(0 if any(one.retry for one in outcomes) else _KEPT_MODULES)
+            self._forget_modules(_KEPT_MODULES)
         return outcomes
 
     def _seat(self, work: WasmWork) -> int:

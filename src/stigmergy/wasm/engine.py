@@ -31,6 +31,7 @@ from typing import Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from stigmergy.errors import TransientError
 from stigmergy.wasm.hostcalls import Imports
 from stigmergy.wasm.module.model import Module
 
@@ -38,6 +39,7 @@ __all__ = [
     "Cohort",
     "CohortSettings",
     "Counts",
+    "DeviceLostError",
     "Engine",
     "FloatMode",
     "Mail",
@@ -59,6 +61,14 @@ Statuses: TypeAlias = npt.NDArray[np.uint8]
 """A Status for each slot: shape (n,)."""
 FloatMode = Literal["strict", "fast"]
 """strict: IEEE 754 to the last bit, on every engine. fast: what the hardware does."""
+
+
+class DeviceLostError(TransientError):
+    """A device was lost, and with it the state of all agents on it; `reason` says why."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Status(IntEnum):
@@ -199,7 +209,12 @@ class Cohort(Protocol):
     def run(self, slots: Slots, targets: Counts) -> Statuses:
         """Run each READY agent until it finishes, traps, waits, or its count reaches its target.
 
-        Others are left as they are. Returns the statuses afterwards.
+        Others are left as they are. Returns the statuses afterwards. Where it raises, each agent
+        has come to a place where it could have been stopped, and its status and count are of there.
+
+        Raises:
+            UnsupportedError: It turned out that the engine cannot run them.
+            DeviceLostError: The agents' state is lost.
         """
         ...
 

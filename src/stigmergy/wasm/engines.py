@@ -42,7 +42,7 @@ class Engines:
             raise UsageError(message)
         self.name: EngineName = name
         self._open_cpu = cpu or _open_cpu
-        self._open_gpu = gpu or _open_gpu
+        self._open_gpu = gpu or (_open_hardware if name == "auto" else _open_gpu)
         self._cpu: Engine | None = None
         self._gpu: Engine | None = None
         self._no_gpu = ""
@@ -68,6 +68,39 @@ class Engines:
             except UnsupportedError as error:
                 reason = str(error)
         return self._on_cpu(module, settings, have, reason)
+
+    def offer(self, module: Module, settings: CohortSettings) -> Callable[[int], None] | None:
+        """Tell early what cannot be run; nothing is opened or compiled for it.
+
+        Returns what raises UnsupportedError for a function that agents cannot begin with, if there
+        may be such.
+
+        Raises:
+            UnsupportedError: The engine asked for can run nothing of the module.
+        """
+        if self.name != "gpu":
+            return None
+        from stigmergy.wasm.gpu.offering import Offer
+
+        return Offer(module, settings).check
+
+    def has(self, placed: Placed) -> bool:
+        """Whether a cohort is on an engine that is still used."""
+        return placed.engine in (self._cpu, self._gpu)
+
+    def give_device_up(self) -> None:
+        """Close the GPU, which was lost: another device is opened when one is needed next."""
+        engine, self._gpu = self._gpu, None
+        if engine is not None:
+            engine.close()
+
+    def leave_gpu(self, reason: str) -> bool:
+        """Use the GPU no more, if the user leaves the choice to us; returns whether."""
+        if self.name != "auto":
+            return False
+        self.give_device_up()
+        self._no_gpu = reason
+        return True
 
     def close(self) -> None:
         """Free the devices. Idempotent."""
@@ -103,11 +136,6 @@ class Engines:
                 self._gpu = self._open_gpu()
             except UnsupportedError as error:
                 self._no_gpu = str(error)
-            else:
-                if not self._gpu.is_hardware:
-                    self._no_gpu = f"no GPU, but the software driver {self._gpu.device}"
-                    self._gpu.close()
-                    self._gpu = None
         return self._no_gpu
 
 
@@ -124,3 +152,16 @@ def _open_gpu() -> Engine:
     from stigmergy.wasm.gpu.engine import GpuEngine
 
     return GpuEngine()
+
+
+def _open_hardware() -> Engine:
+    """Open a GPU that is no software; where it is known that there is none, nothing is loaded."""
+    from stigmergy.wasm.gpu.presence import known_software, no_hardware
+    from stigmergy.wasm.gpu.verdicts import Verdicts
+
+    driver = known_software(Verdicts())
+    if driver is not None:
+        raise UnsupportedError(no_hardware(driver))
+    from stigmergy.wasm.gpu.engine import GpuEngine
+
+    return GpuEngine(software=False)

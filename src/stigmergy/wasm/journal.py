@@ -12,7 +12,10 @@ import numpy as np
 
 __all__ = ["Journal", "Operation", "same_arrays"]
 
-Verb = Literal["load", "unload", "spawn", "spawn_many", "restart", "kill", "write", "dispatch"]
+Verb = Literal[
+    "load", "unload", "spawn", "spawn_many", "restart", "kill", "write", "dispatch", "advance"
+]
+"""`advance` is a dispatch that failed in the middle, as far as it came."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,9 @@
-"""The swarm: agents are spawned, dispatched and killed here, whatever engine runs them."""
+"""The swarm: agents are spawned, dispatched and killed here, whatever engine runs them.
 
+What is given is checked here, done by the population, and written down in the journal.
+"""
+
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,8 +13,9 @@ from typing import ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from stigmergy.errors import CorruptError, UsageError
-from stigmergy.wasm.engine import CohortSettings, FloatMode, Slots
+from stigmergy.errors import StigmergyError, UsageError
+from stigmergy.wasm.dispatching import Dispatch, Watch
+from stigmergy.wasm.engine import CohortSettings, DeviceLostError, FloatMode
 from stigmergy.wasm.engines import EngineName, Engines
 from stigmergy.wasm.given import (
     arguments_of,
@@ -21,29 +26,17 @@ from stigmergy.wasm.given import (
     whole,
 )
 from stigmergy.wasm.hostcalls import Imports
-from stigmergy.wasm.journal import Journal, same_arrays
-from stigmergy.wasm.post import Post
-from stigmergy.wasm.programs import BytecodeMissingError, Programs
-from stigmergy.wasm.replaying import replay
+from stigmergy.wasm.journal import Journal
+from stigmergy.wasm.keeping import Keeper
+from stigmergy.wasm.population import Population
+from stigmergy.wasm.programs import BytecodeMissingError
 from stigmergy.wasm.result import SwarmResult
-from stigmergy.wasm.roster import ActiveAgents, AgentState, Roster
-from stigmergy.wasm.seating import Seating
-from stigmergy.wasm.seats import Seated
-from stigmergy.wasm.snapshot import Snapshot, read_snapshot, write_snapshot
-from stigmergy.wasm.telling import tell
+from stigmergy.wasm.roster import ActiveAgents, AgentState
+from stigmergy.wasm.saving import fill, naming_damage, snapshot_of
+from stigmergy.wasm.snapshot import read_snapshot, write_snapshot
 from stigmergy.wasm.values import Number
 
 __all__ = ["BytecodeMissingError", "SwarmManager", "SwarmResult"]
-
-_MOST_INSTRUCTIONS = 1 << 62
-_SAVED_SETTINGS = (
-    "floats",
-    "seed",
-    "clock_start_ns",
-    "mailbox_messages",
-    "message_bytes",
-    "call_stack_bytes",
-)
 
 
 class SwarmManager:
@@ -114,18 +107,22 @@ class SwarmManager:
             clock_start_ns=clock_start_ns,
             imports=imports or Imports(),
         )
+        self._engines = Engines(engine)
         self._journal = Journal(kept=journal)
-        self._programs = Programs(self.settings.imports)
-        self._roster = Roster(self.max_agents)
-        self._seating = Seating(self._roster, Engines(engine), self._programs, self.settings)
+        self._keeper = Keeper(self._empty_population, self._journal, self._engines)
         self._closed = False
-        self.active_agents: Mapping[int, AgentState] = ActiveAgents(
-            self._roster, self._programs.named
-        )
-        """The agents by number."""
+        self.undeliverable = 0
+        """Messages of all dispatches so far to agents that are not there, or do not receive."""
+
+    def _empty_population(self, first_agent: int) -> Population:
+        return Population(self.max_agents, self.settings, self._engines, first_agent=first_agent)
+
+    @property
+    def _population(self) -> Population:
+        return self._keeper.population
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"{len(self._roster):,} agents"
+        state = "closed" if self._closed else f"{len(self._population.roster):,} agents"
         return f"<{type(self).__name__}: {state} of at most {self.max_agents:,}>"
 
     def _check_open(self) -> None:
@@ -154,8 +151,8 @@ class SwarmManager:
             UsageError: It is neither bytes nor text, or the swarm is closed.
         """
         self._check_open()
-        digest = self._programs.load(source_of(wasm))
-        module = self._programs.program(digest).module
+        digest = self._population.load(source_of(wasm))
+        module = self._population.programs.program(digest).module
         self._journal.add("load", wasm=module.wasm, digest=digest)
         return digest
 
@@ -166,14 +163,7 @@ class SwarmManager:
             NotFoundError: No such module is loaded.
             UsageError: Agents run it: kill them first.
         """
-        program = self._programs.program(digest)
-        entries = [at for at, one in self._programs.entries.items() if one.program is program]
-        used = int(np.isin(self._roster.entries[self._roster.slots()], entries).sum())
-        if used:
-            message = f"{used} agents run the module {digest[:12]}: kill them first"
-            raise UsageError(message)
-        self._seating.end(program)
-        self._programs.forget(program)
+        self._population.unload(digest)
         self._journal.add("unload", digest=digest)
 
     def exchanges_messages(self, digest: str) -> bool:
@@ -182,35 +172,45 @@ class SwarmManager:
         Raises:
             NotFoundError: No such module is loaded.
         """
-        return self._programs.program(digest).exchanges_messages
+        return self._population.programs.program(digest).exchanges_messages
 
     @property
     def bytecode_loaded(self) -> bool:
         """Whether there is a module to run."""
-        return self._programs.current is not None
+        return self._population.programs.current is not None
 
     _bytecode_loaded = bytecode_loaded
 
     @property
     def bytecode_size(self) -> int:
         """The bytes of the module that is spawned by default; 0 before one is loaded."""
-        current = self._programs.current
+        current = self._population.programs.current
         return len(current.module.wasm) if current else 0
 
     @property
     def placements(self) -> list[str]:
         """For each module in use and each engine that runs it: which, on what, and why."""
-        return [seat.told() for seat in self._seating.seats]
+        return [seat.told() for seat in self._population.seating.seats]
 
     @property
     def devices(self) -> list[str]:
         """What agents run on, each once."""
-        return sorted({seat.device for seat in self._seating.seats})
+        return sorted({seat.device for seat in self._population.seating.seats})
 
     @property
     def free_slots(self) -> Sequence[int]:
         """The slots that no agent has."""
-        return self._roster.free_slots
+        return self._population.roster.free_slots
+
+    @property
+    def active_agents(self) -> Mapping[int, AgentState]:
+        """The agents by number."""
+        return ActiveAgents(self._population.roster, self._population.programs.named)
+
+    @property
+    def losses(self) -> Sequence[str]:
+        """The devices that were lost while they were used, and what was done about it."""
+        return tuple(self._keeper.losses)
 
     # --- agents ---
 
@@ -246,23 +246,23 @@ class SwarmManager:
         if identity is not None and not 0 <= identity < 1 << 32:
             message = f"identity is {identity}; agents are told a number of 32 bits"
             raise UsageError(message)
-        number = self._programs.entry_number(entry_point, module)
-        entry = self._programs.entries[number]
-        self._seating.check_memory_init(entry.program, content)
-        slot = self._roster.add_one(number, entry.argument_bits(given))
-        if content:
-            self._seating.memory_init[slot] = content
-        if identity is not None:
-            self._seating.identities[slot] = identity
+        digest = self._population.programs.digest(module)
+        agent_id = self._population.spawn(
+            entry_point=entry_point,
+            memory_init=content,
+            args=given,
+            module=digest,
+            identity=identity,
+        )
         self._journal.add(
             "spawn",
             entry_point=entry_point,
             memory_init=content,
             args=given,
-            module=entry.program.module.digest,
+            module=digest,
             identity=identity,
         )
-        return self._roster.next_agent_id - 1
+        return agent_id
 
     def spawn_agents(
         self,
@@ -283,27 +283,26 @@ class SwarmManager:
         self._check_open()
         count, entry_point = whole("count", count, 0), entry_point_of(entry_point)
         content = bytes_of(memory_init, "memory_init") if memory_init is not None else None
-        number = self._programs.entry_number(entry_point, module)
-        entry = self._programs.entries[number]
-        self._seating.check_memory_init(entry.program, content)
         columns = np.zeros((count, 0)) if args is None else columns_of(args)
         if columns.ndim == 1:
             columns = columns[:, np.newaxis]
-        if len(columns) != count:
-            message = f"there are arguments for {len(columns)} agents, and {count} are spawned"
-            raise UsageError(message)
-        slots = self._roster.add(count, number, entry.argument_words(columns))
-        if content:
-            self._seating.memory_init.update(dict.fromkeys(slots.tolist(), content))
+        digest = self._population.programs.digest(module)
+        agents = self._population.spawn_many(
+            count=count,
+            entry_point=entry_point,
+            args=columns,
+            memory_init=content,
+            module=digest,
+        )
         self._journal.add(
             "spawn_many",
             count=count,
             entry_point=entry_point,
             args=columns,
             memory_init=content,
-            module=entry.program.module.digest,
+            module=digest,
         )
-        return range(self._roster.next_agent_id - count, self._roster.next_agent_id)
+        return agents
 
     def restart_agent(
         self, agent_id: int, entry_point: int | str = 0, args: Sequence[Number] | None = None
@@ -318,17 +317,9 @@ class SwarmManager:
         """
         self._check_open()
         entry_point, given = entry_point_of(entry_point), arguments_of(args)
-        slots = self._roster.slots_of([agent_id])
-        digest = self._programs.entries[int(self._roster.entries[slots[0]])].program.module.digest
-        number = self._programs.entry_number(entry_point, digest)
-        entry = self._programs.entries[number]
-        bits = entry.argument_bits(given)
-        self._seating.seat(slots)
-        words = np.array(bits, dtype=np.uint64).reshape(1, len(bits))
-        for seat, _ in self._seating.by_seat(slots):
-            if seat is not None:
-                seat.begin(self._roster.cohort_slots[slots], entry, words)
-        self._roster.entries[slots] = number
+        self._keeper.do(
+            lambda agents: agents.restart(agent_id=agent_id, entry_point=entry_point, args=given)
+        )
         self._journal.add("restart", agent_id=agent_id, entry_point=entry_point, args=given)
 
     def kill_agent(self, agent_id: int) -> None:
@@ -345,13 +336,12 @@ class SwarmManager:
         Raises:
             NotFoundError: One of them is not there (a KeyError); none was taken off.
         """
-        slots = self._roster.slots_of(agent_ids)
-        numbers = self._roster.agent_ids[slots]
-        self._seating.leave(slots)
-        self._roster.remove(slots)
+        numbers = self._population.kill(agent_ids)
         self._journal.add("kill", agent_ids=numbers)
-        if not len(self._roster):
-            self._journal.forget(self._roster.next_agent_id, self._programs.has)
+        roster, programs = self._population.roster, self._population.programs
+        if not len(roster):
+            self._journal.forget(roster.next_agent_id, programs.has)
+            self._keeper.begin_anew()
 
     def device_of(self, agent_id: int) -> str:
         """Return what an agent runs on; empty where it was never dispatched, or needs nothing.
@@ -359,7 +349,8 @@ class SwarmManager:
         Raises:
             NotFoundError: There is no such agent (a KeyError).
         """
-        seat = self._seating.seat_of(self._roster.slot(agent_id))
+        population = self._population
+        seat = population.seating.seat_of(population.roster.slot(agent_id))
         return seat.device if seat else ""
 
     # --- memory ---
@@ -385,16 +376,7 @@ class SwarmManager:
             As `get_agent_memory`; with no size given, UsageError where the agents' sizes differ.
         """
         self._check_open()
-        slots = self._roster.slots_of(agent_ids)
-        self._seating.seat(slots)
-        sizes = self._seating.memory_sizes(slots)
-        if size is None:
-            if len(set(sizes.tolist())) > 1:
-                message = "the agents' memories differ in size: say how many bytes are wanted"
-                raise UsageError(message)
-            size = int(sizes[0]) - offset if len(sizes) else 0
-        _check_part(offset, size, int(sizes.min(initial=2**62)))
-        return self._seating.read_memory(slots, offset, size)
+        return self._keeper.do(lambda agents: agents.memories(agent_ids, size, offset))
 
     def set_agent_memory(self, agent_id: int, data: bytes, offset: int = 0) -> None:
         """Write to an agent's memory.
@@ -405,22 +387,28 @@ class SwarmManager:
         """
         self._check_open()
         content = bytes_of(data, "data")
-        slots = self._roster.slots_of([agent_id])
-        self._seating.seat(slots)
-        _check_part(offset, len(content), int(self._seating.memory_sizes(slots)[0]))
-        self._seating.write_memory(slots, offset, content)
+        self._keeper.do(lambda agents: agents.write(agent_id=agent_id, data=content, offset=offset))
         self._journal.add("write", agent_id=agent_id, data=content, offset=offset)
 
     # --- dispatch ---
 
     def dispatch(
-        self, agent_ids: Sequence[int] | None = None, max_instructions: int = 10_000
+        self,
+        agent_ids: Sequence[int] | None = None,
+        max_instructions: int = 10_000,
+        *,
+        stop: threading.Event | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> SwarmResult:
         """Run agents, all or these, each for so many instructions at most.
 
         One that has not finished then goes on in the next dispatch; one that has is told again,
         and does not run. Where an agent stops exactly: see `engine`. Agents that wait for messages
         get them in this dispatch if every agent of the swarm has finished, trapped or waits.
+
+        `progress` is told now and then how many have run, and of how many: on the CPU several times
+        a second, on a GPU when all of a module have. Where `stop` is looked at as well: once it is
+        set, the dispatch ends, and those who did not run are unfinished.
 
         Raises:
             NotFoundError: One of them is not there (a KeyError); none was run.
@@ -430,41 +418,42 @@ class SwarmManager:
         self._check_open()
         max_instructions = whole("max_instructions", max_instructions, 1)
         begun = time.perf_counter()
-        roster = self._roster
-        slots = roster.slots() if agent_ids is None else roster.slots_of(agent_ids)
-        self._seating.seat(slots)
-        groups = self._seating.by_seat(slots)
-        undeliverable = self._run(slots, groups, max_instructions)
-        told = None if agent_ids is None else roster.agent_ids[slots]
-        self._journal.add("dispatch", agent_ids=told, max_instructions=max_instructions)
-        result = tell(roster, slots, groups, self._programs.entries)
-        result.undeliverable = undeliverable
+        watch = Watch(stop, progress)
+        result = self._keeper.do(
+            lambda agents: self._dispatch(agents, agent_ids, max_instructions, watch)
+        )
         result.total_time_ms = (time.perf_counter() - begun) * 1000
+        self.undeliverable += result.undeliverable
         return result
 
-    def _run(
+    def _dispatch(
         self,
-        slots: Slots,
-        groups: Sequence[tuple[Seated | None, Slots]],
+        population: Population,
+        agent_ids: Sequence[int] | None,
         max_instructions: int,
-    ) -> int:
-        """Run until nobody can go on: in turns, where agents wait for each other's messages.
-
-        Returns how many messages could not be delivered.
-        """
-        turns = [
-            (seat, self._roster.cohort_slots[slots[places]]) for seat, places in groups if seat
-        ]
-        # More than can be counted is as good as no bound, and must not wrap around.
-        budget = np.uint64(min(max_instructions, _MOST_INSTRUCTIONS))
-        targets = [seat.cohort.counts(in_cohort) + budget for seat, in_cohort in turns]
-        post = Post(self._roster, self._seating, self.settings)
-        while True:
-            for (seat, in_cohort), target in zip(turns, targets, strict=True):
-                seat.run(in_cohort, target)
-            if not post.has_letters or not post.deliver():
-                break
-        return post.undeliverable
+        watch: Watch,
+    ) -> SwarmResult:
+        """Dispatch, and write down what was done: all, or as far as it came."""
+        slots = population.seated(agent_ids)
+        dispatch = Dispatch.of(population, slots, max_instructions, watch)
+        try:
+            dispatch.run()
+            result = dispatch.told()
+        except DeviceLostError:
+            raise
+        except BaseException as error:
+            if isinstance(error, StigmergyError) and not dispatch.is_delivering:
+                self._journal.add("advance", **dispatch.so_far())
+                self.undeliverable += dispatch.undeliverable
+            else:  # it may have come at any place
+                self._keeper.tear()
+            raise
+        if dispatch.is_cut:
+            self._journal.add("advance", **dispatch.so_far())
+            return result
+        numbers = None if agent_ids is None else population.roster.agent_ids[slots]
+        self._journal.add("dispatch", agent_ids=numbers, max_instructions=max_instructions)
+        return result
 
     # --- saving ---
 
@@ -478,15 +467,8 @@ class SwarmManager:
         if not self._journal.kept:
             message = "this swarm was made with journal=False: it cannot be saved"
             raise UsageError(message)
-        settings = {
-            "max_agents": self.max_agents,
-            "agent_memory_size": self.settings.memory_bytes,
-            "output_size": self.settings.output_bytes,
-            **{name: getattr(self.settings, name) for name in _SAVED_SETTINGS},
-        }
-        journal = self._journal
-        snapshot = Snapshot(
-            settings, journal.operations, journal.first_agent, self._seating.state()
+        snapshot = snapshot_of(
+            self._keeper, self._journal, self.settings, max_agents=self.max_agents
         )
         write_snapshot(Path(path), snapshot)
 
@@ -512,26 +494,13 @@ class SwarmManager:
         path = Path(path)
         snapshot = read_snapshot(path)
         Engines(engine)  # what is wrong with the name is not the file's fault
-        try:
+        with naming_damage(path):
             swarm = cls(engine, imports=imports, **snapshot.settings)
-        except (TypeError, OverflowError, UsageError) as error:
-            raise _damaged(path, error) from error
-        try:
-            swarm._roster.begin_at(snapshot.first_agent)
-            swarm._journal.first_agent = snapshot.first_agent
-            for done, operation in enumerate(snapshot.operations, 1):
-                replay(swarm, operation)
-                if progress:
-                    progress(done, len(snapshot.operations))
-            if not same_arrays(swarm._seating.state(), snapshot.state):
-                message = f"the swarm of {path} did not come to where it was when it was saved"
-                raise CorruptError(message, where=str(path))
-        except (TypeError, AttributeError, LookupError, ValueError, ArithmeticError) as error:
-            swarm.close()
-            raise _damaged(path, error) from error
-        except BaseException:
-            swarm.close()
-            raise
+            try:
+                fill(swarm._keeper, swarm._journal, snapshot, path, progress)
+            except BaseException:
+                swarm.close()
+                raise
         return swarm
 
     # --- the end ---
@@ -539,7 +508,7 @@ class SwarmManager:
     def close(self) -> None:
         """Free the engines and all agents: a closed swarm runs nothing more. Idempotent."""
         self._closed = True
-        self._seating.close()
+        self._population.seating.close()
 
     def __enter__(self) -> Self:
         return self
@@ -551,16 +520,3 @@ class SwarmManager:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _damaged(path: Path, error: Exception) -> CorruptError:
-    message = f"{path} is no saved swarm, or it is damaged ({error})"
-    return CorruptError(message, where=str(path))
-
-
-def _check_part(offset: int, size: int, limit: int) -> None:
-    if offset < 0 or size < 0 or offset + size > limit:
-        message = (
-            f"{size} bytes from {offset} on lie outside of the agent's memory of {limit} bytes"
-        )
-        raise UsageError(message)

@@ -1,6 +1,6 @@
 """Carries letters between the cohorts of a swarm when all its agents have come to rest."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,11 @@ class Post:
         self.undeliverable = 0
         self.has_letters = any(seat.program.exchanges_messages for seat in self._seated)
         """Whether any agent could send, receive or wait."""
+        self._may_be_new = False
+
+    def expect(self, running: Iterable[Seated]) -> None:
+        """Note whose agents run in this dispatch, for they may write letters."""
+        self._may_be_new = any(seat.program.calls(HostCall.SEND) for seat in running)
 
     def deliver(self) -> bool:
         """Deliver and wake those that wait, if every agent has finished, trapped or waits.
@@ -39,13 +44,15 @@ class Post:
             if (statuses == Status.READY).any():
                 return False
             waiting.append((seat, places[statuses == Status.WAITING]))
-        if self._seating.has_unseated() or not any(len(places) for _, places in waiting):
+        awaited = any(len(places) for _, places in waiting)
+        if self._seating.has_unseated() or not (awaited or self._may_be_new):
             return False
         self._carry()
+        self.expect(seat for seat, places in waiting if len(places))
         for seat, places in waiting:
             if len(places):
                 seat.cohort.wake(places)
-        return True
+        return awaited
 
     def _carry(self) -> None:
         seats = [
@@ -53,11 +60,10 @@ class Post:
         ]
         if not seats:
             return
-        slots = self._roster.slots()
         delivered = deliver(
             self._letters(seats, "inbox"),
             self._letters(seats, "outbox"),
-            agents=self._roster.agent_ids[slots],
+            agents=self._recipients(seats),
             capacity=self._settings.mailbox_messages,
         )
         self.undeliverable += delivered.undeliverable
@@ -70,6 +76,15 @@ class Post:
                 delivered.outboxes, delivered.outboxes.senders, ids, places, to="recipients"
             )
             seat.cohort.write_mail(places, "outbox", outbox)
+
+    def _recipients(self, seats: Sequence[Seated]) -> npt.NDArray[np.int64]:
+        """Return the numbers of all whose module receives, ascending: others have no inbox."""
+        numbers = [
+            self._roster.agent_ids[seat.owners[seat.owners >= 0]]
+            for seat in seats
+            if seat.program.calls(HostCall.RECEIVE)
+        ]
+        return np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *numbers]))
 
     def _letters(self, seats: Sequence[Seated], box: str) -> Letters:
         """Collect the letters of all cohorts, in order of their boxes' owners."""

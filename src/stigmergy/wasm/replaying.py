@@ -1,40 +1,43 @@
 """Does again what a journal says was done to a swarm."""
 
-from __future__ import annotations
+from typing import Any
 
-from typing import TYPE_CHECKING, Any
-
+from stigmergy.wasm.dispatching import Dispatch
 from stigmergy.wasm.journal import Operation
-
-if TYPE_CHECKING:
-    from stigmergy.wasm.manager import SwarmManager
+from stigmergy.wasm.population import Population
 
 __all__ = ["replay"]
 
 
-def replay(swarm: SwarmManager, operation: Operation) -> None:
-    """Call the method that an operation was written down by.
+def replay(population: Population, operation: Operation) -> None:
+    """Do what an operation was written down for.
 
     Raises:
-        TypeError: The operation has other arguments than the method: the file is damaged.
+        TypeError: The operation has other arguments: the file is damaged.
     """
     given: dict[str, Any] = dict(operation.given)
     match operation.verb:
         case "load":
-            swarm.load_bytecode(given["wasm"])
+            population.load(given["wasm"])
         case "unload":
-            swarm.unload_bytecode(**given)
+            population.unload(**given)
         case "spawn":
-            swarm.spawn_agent(**given)
+            population.spawn(**given)
         case "spawn_many":
-            swarm.spawn_agents(**given)
+            population.spawn_many(**given)
         case "restart":
-            swarm.restart_agent(**given)
+            population.restart(**given)
         case "kill":
-            swarm.kill_agents(**given)
+            population.kill(**given)
         case "write":
-            swarm.set_agent_memory(**given)
+            population.write(**given)
         case "dispatch":
-            ids = given["agent_ids"]
-            agents = None if ids is None else ids.tolist()
-            swarm.dispatch(agents, given["max_instructions"])
+            slots = population.seated(_listed(given["agent_ids"]))
+            Dispatch.of(population, slots, given["max_instructions"]).run()
+        case "advance":
+            slots = population.seated(_listed(given["agent_ids"]))
+            Dispatch(population, slots, given["targets"]).run(given["deliveries"])
+
+
+def _listed(agent_ids: Any) -> list[int] | None:
+    return None if agent_ids is None else agent_ids.tolist()

@@ -127,6 +127,12 @@ class Seating:
         for number in [at for at, seat in self._seats.items() if seat.program is program]:
             self._seats.pop(number).cohort.close()
 
+    def end_strays(self) -> None:
+        """Close the cohorts of an engine that was lost, where nobody sits any more."""
+        for number, seat in list(self._seats.items()):
+            if not self._engines.has(seat.placed) and not (seat.owners >= 0).any():
+                self._seats.pop(number).cohort.close()
+
     def close(self) -> None:
         """Close everything. Idempotent."""
         self._closed = True

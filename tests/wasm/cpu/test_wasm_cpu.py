@@ -20,8 +20,9 @@ from stigmergy.wasm.cpu.hosting import Hosting
 from stigmergy.wasm.cpu.program import Program
 from stigmergy.wasm.engine import CohortSettings, Status, Trap, TrapKind
 from stigmergy.wasm.hostcalls import HostCall, Imports
+from stigmergy.wasm.module.decode import decode
 from stigmergy.wasm.module.model import Limits, MemoryType, TableType
-from stigmergy.wasm.module.reading import read_module
+from stigmergy.wasm.module.reading import read_module, to_binary
 
 
 @pytest.fixture(scope="module")
@@ -437,7 +438,7 @@ def test_nans_of_arithmetic_are_the_canonical_one(engine: CpuEngine) -> None:
 )
 def test_what_is_not_supported_is_refused_by_name(engine: CpuEngine, wat: str, reason: str) -> None:
     with pytest.raises(UnsupportedError, match=reason):
-        engine.cohort(read_module(wat), CohortSettings())
+        engine.cohort(decode(to_binary(wat)), CohortSettings())
 
 
 def test_a_smaller_memory_is_refused_where_it_cannot_be_told_whether_it_is_noticed(

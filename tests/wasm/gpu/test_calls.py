@@ -9,8 +9,10 @@ import pytest
 
 from stigmergy.errors import UnsupportedError
 from stigmergy.wasm.engine import CohortSettings, Status, TrapKind
+from stigmergy.wasm.gpu.callgraph import CallGraph
 from stigmergy.wasm.gpu.compile import compile_module
 from stigmergy.wasm.gpu.program import CompilerOptions
+from stigmergy.wasm.module.decode import decode
 from stigmergy.wasm.module.reading import read_module
 
 pytestmark = pytest.mark.needs_vulkan
@@ -180,7 +182,7 @@ def test_what_grows_is_seen_however_it_is_written() -> None:
     """A number may be encoded with more bytes than it needs."""
     head = b"\0asm\1\0\0\0" + b"\1\5\1\x60\0\1\x7f" + b"\3\2\1\0" + b"\5\3\1\0\1"
     body = b"\0\x41\1\x40\x80\0\x0b"
-    module = read_module(head + bytes([10, len(body) + 2, 1, len(body)]) + body)
+    module = decode(head + bytes([10, len(body) + 2, 1, len(body)]) + body)
     settings = CohortSettings(memory_bytes=4 << 16)
     layout = compile_module(module, settings, CompilerOptions()).layout
     assert layout.memory_words == 4 << 14
@@ -195,3 +197,26 @@ def test_calls_through_a_table_to_too_many_are_refused_before_they_are_written()
     compiled = compile_module(read_module(text), CohortSettings(), CompilerOptions())
     with pytest.raises(UnsupportedError, match="through tables"):
         compiled.shader(frozenset({3_000}))
+
+
+@pytest.mark.parametrize("step", [-1, 1], ids=["callees first", "callers first"])
+def test_thousands_of_functions_are_looked_at_a_few_times_each(
+    step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each calls the next, and the deepest use the call stack; the time was quadratic once."""
+    size, looks = 2_000, 0
+    callees = CallGraph.callees
+
+    def counting(self: CallGraph, function: int) -> tuple[int, ...]:
+        nonlocal looks
+        looks += 1
+        return callees(self, function)
+
+    monkeypatch.setattr(CallGraph, "callees", counting)
+    called = [f"(call {at + step})" if 0 <= at + step < size else "" for at in range(size)]
+    functions = "".join(f"(func (param i32) (result i32) (local.get 0) {one})" for one in called)
+    compiled = compile_module(
+        read_module(f"(module {functions})"), CohortSettings(), CompilerOptions()
+    )
+    assert compiled.layout.stack_words == 7_703
+    assert looks < 20 * size

@@ -27,8 +27,6 @@ __all__ = ["run"]
 
 _SHOWN: Final = 10
 _MOST_AGENTS: Final = 1 << 24
-_INTERRUPTED: Final = 130
-"""What a shell reports of a program that SIGINT ended."""
 _FIRST_SLICE: Final = 100_000
 _AIM_S: Final = 0.5
 """How long a slice shall take: so often the progress moves."""
@@ -67,8 +65,8 @@ def run(
     """Run agents of a WebAssembly module, each with memory of its own.
 
     Without --entry it is the export `run`, `main` or `_start`, or the only one.
-    Ends with 1 when an agent trapped or did not finish. Ctrl-C stops it, and
-    prints what the agents came to so far.
+    Ends with 1 when an agent trapped or did not finish. Ctrl-C and SIGTERM stop
+    it (130 and 143), and it prints what the agents came to so far.
 
     [bold]Examples[/bold]
 
@@ -92,10 +90,9 @@ def run(
             bytes_of(memory, what="--memory"),
             floats="fast" if fast_floats else "strict",
             seed=seed,
-            journal=False,
         ) as swarm,
         # Engines may not be left in the middle of an agent: a signal is heeded between slices.
-        stop_on_signals(stop),
+        stop_on_signals(stop) as signals,
     ):
         swarm.load_bytecode(decoded.wasm)
         swarm.spawn_agents(agents, entry_point, arguments_of(args, agents))
@@ -108,10 +105,7 @@ def run(
             _show(swarm, result, seconds)
             if output:
                 _show_outputs(result)
-    if stop.is_set():
-        raise typer.Exit(_INTERRUPTED)
-    if result.traps or result.unfinished:
-        raise typer.Exit(1)
+    raise typer.Exit(signals.exit_code(1 if result.traps or result.unfinished else 0))
 
 
 def _usual_entry(exports: Iterable[str], module: Path) -> str:
@@ -148,13 +142,19 @@ def _dispatch(
     )
     used, size = 0, _FIRST_SLICE
     with bar:
-        shown = bar.add_task("agents finished", total=agents)
+        shown = bar.add_task("agents made and run", total=agents)
+
+        def begun_so_far(count: int, _: int) -> None:
+            if not used:
+                bar.update(shown, completed=count)
+
         while True:
             begun = time.perf_counter()
             size = min(size, max_instructions - used)
-            result = swarm.dispatch(max_instructions=size)
+            result = swarm.dispatch(max_instructions=size, stop=stop, progress=begun_so_far)
             used += size
-            bar.update(shown, completed=agents - len(result.unfinished))
+            finished = agents - len(result.unfinished)
+            bar.update(shown, description="agents finished", completed=finished)
             if not result.unfinished or used >= max_instructions or stop.is_set():
                 return result
             took = time.perf_counter() - begun
@@ -182,6 +182,8 @@ def _document(swarm: SwarmManager, result: SwarmResult, seconds: float) -> dict[
             for agent, count in result.instruction_counts.items()
         },
         "unfinished": result.unfinished,
+        "undeliverable": swarm.undeliverable,
+        "losses": list(swarm.losses),
     }
 
 
@@ -191,6 +193,8 @@ def _show(swarm: SwarmManager, result: SwarmResult, seconds: float) -> None:
     ends = [f"{result.finished:,} finished"]
     ends += [f"{len(result.traps):,} trapped"] if result.traps else []
     ends += [f"{len(result.unfinished):,} unfinished"] if result.unfinished else []
+    lost = swarm.undeliverable
+    ends += [f"{plural(lost, 'message')} to nobody"] if lost else []
     agents = len(result.instruction_counts)
     console.print(Text(f"{plural(agents, 'agent')}: {', '.join(ends)}", style="bold"))
     speed = f", {amount(total / seconds)} a second" if seconds else ""

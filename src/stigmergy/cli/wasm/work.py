@@ -60,9 +60,7 @@ def work(
     stop = Stop()
     with (
         open_board(board) as opened,
-        SwarmManager(
-            engine_of(engine), batch, bytes_of(memory, what="--memory"), journal=False
-        ) as swarm,
+        SwarmManager(engine_of(engine), batch, bytes_of(memory, what="--memory")) as swarm,
         stop_on_signals(stop),
     ):
         worker = BatchAgent(

@@ -18,7 +18,7 @@ from stigmergy.wasm.gpu.cffitypes import hasten
 from stigmergy.wasm.gpu.pacing import AIM_S
 from stigmergy.wasm.gpu.verdicts import GOOD, Verdicts, verdict_key
 
-__all__ = ["Adapter", "AdapterFacts", "facts_of", "find_adapter"]
+__all__ = ["Adapter", "AdapterFacts", "drivers", "facts_of", "find_adapter"]
 
 FIRST_SLICE = 4_096
 """Instructions of an agent in a first dispatch: nothing is known about the speed yet."""
@@ -88,7 +88,7 @@ def find_adapter(verdicts: Verdicts) -> Adapter:
     Raises:
         UnsupportedError: wgpu is not installed, or no driver is; the message says what to do.
     """
-    key = verdict_key("adapter", _drivers())
+    key = verdict_key("adapter", drivers())
     if verdicts.get(key) != GOOD:
         _probe()
         verdicts.put(key, GOOD)
@@ -140,8 +140,12 @@ def _bounds_loops(info: Mapping[str, Any]) -> bool:
     return version is None or int(version[1]) < _BOUNDED_LOOPS_BEFORE_MESA
 
 
-def _drivers() -> list[str]:
-    """List what decides whether an adapter is found: wgpu, the choices of the user, the drivers."""
+def drivers() -> list[str]:
+    """List what decides whether an adapter is found: wgpu, the choices of the user, the drivers.
+
+    Raises:
+        UnsupportedError: wgpu is not installed.
+    """
     try:
         parts = [metadata.version("wgpu")]
     except metadata.PackageNotFoundError as error:

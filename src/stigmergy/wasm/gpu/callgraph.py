@@ -9,9 +9,10 @@ it, and what calls it, is stacked too.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 
+from stigmergy.errors import UnsupportedError
 from stigmergy.wasm.gpu.structure import build_tree
 from stigmergy.wasm.gpu.tree import Construct, Jump, Node, Operation, Tree
 from stigmergy.wasm.module.instructions import Instruction
@@ -98,6 +99,33 @@ class CallGraph:
                 waiting.extend(self.callees(function))
         return tuple(sorted(found))
 
+    def usable(
+        self, functions: Iterable[int], make: Callable[[int], object]
+    ) -> tuple[tuple[int, ...], UnsupportedError | None]:
+        """Return those from which only functions are reached that can be made, and why not all.
+
+        `functions` are all that may be reached from one of them.
+        """
+        reason: UnsupportedError | None = None
+        callers: dict[int, list[int]] = {}
+        refused: set[int] = set()
+        every = tuple(functions)
+        for one in every:
+            try:
+                make(one)
+                for callee in self.callees(one):
+                    callers.setdefault(callee, []).append(one)
+            except UnsupportedError as error:
+                reason = reason or error
+                refused.add(one)
+        waiting = list(refused)
+        while waiting:
+            for caller in callers.get(waiting.pop(), ()):
+                if caller not in refused:
+                    refused.add(caller)
+                    waiting.append(caller)
+        return tuple(one for one in every if one not in refused), reason
+
     def is_recursive(self, function: int) -> bool:
         """Whether a cycle of calls can be reached from a function."""
         self._settle(function)
@@ -114,15 +142,18 @@ class CallGraph:
     def _settle(self, function: int) -> None:
         if function in self._settled:
             return
-        functions = self.reachable([function])
-        self._settled.update(functions)
+        functions = self._unsettled(function)
         # What is left when functions whose callees are all taken away are taken away, is recursive.
         callers: dict[int, list[int]] = {one: [] for one in functions}
         waiting: dict[int, int] = {}
         for one in functions:
-            waiting[one] = len(self.callees(one))
+            waiting[one] = 0
             for callee in self.callees(one):
-                callers[callee].append(one)
+                if callee in callers:
+                    callers[callee].append(one)
+                # One that is settled as recursive is never taken away.
+                waiting[one] += callee in callers or callee in self._recursive
+        self._settled.update(functions)
         order = [one for one in functions if not waiting[one]]
         for one in order:
             for caller in callers[one]:
@@ -133,6 +164,17 @@ class CallGraph:
         self._stacked.update(set(functions) - set(order))
         for one in order:
             self._weigh(one)
+
+    def _unsettled(self, function: int) -> tuple[int, ...]:
+        """Return those of the functions that it may call that are not decided about, sorted."""
+        found: set[int] = set()
+        waiting = [function]
+        while waiting:
+            one = waiting.pop()
+            if one not in found and one not in self._settled:
+                found.add(one)
+                waiting.extend(self.callees(one))
+        return tuple(sorted(found))
 
     def _weigh(self, function: int) -> None:
         """Decide about a function whose callees are decided about."""
@@ -185,9 +227,11 @@ class CallGraph:
             b"\xd2" in module.wasm[one.start : one.end] for one in module.code
         ):
             for function in range(self._imported, len(module.functions)):
-                constant.extend(
-                    one.instruction for one in operations(self.tree(function).root.body)
-                )
+                try:
+                    nodes = self.tree(function).root.body
+                except UnsupportedError:
+                    continue  # it never runs here, so its references come into no table
+                constant.extend(one.instruction for one in operations(nodes))
         found |= {one.argument() for one in constant if one.name == "ref.func"}
         by_type: dict[FunctionType, list[int]] = {}
         for function in sorted(found):

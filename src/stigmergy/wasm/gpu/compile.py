@@ -29,7 +29,7 @@ from stigmergy.wasm.gpu.tree import show_tree
 from stigmergy.wasm.hostcalls import resolve_imports, with_given_types
 from stigmergy.wasm.module.model import PAGE_BYTES, Module
 
-__all__ = ["CompiledModule", "Explained", "compile_module", "explain"]
+__all__ = ["CompiledModule", "Explained", "check_module", "compile_module", "explain"]
 
 _MOST_FUNCTIONS = 0xFFFF
 _MOST_STATE_WORDS = 1 << 20
@@ -52,6 +52,15 @@ def compile_module(
         UnsupportedError: The GPU cannot run the module, for the reason given.
     """
     return CompiledModule(with_given_types(module, settings.imports), settings, options)
+
+
+def check_module(module: Module, settings: CohortSettings) -> None:
+    """See whether what a module declares is anything that a GPU can run; bodies are not read.
+
+    Raises:
+        UnsupportedError: It is not, for the reason given.
+    """
+    _refuse(with_given_types(module, settings.imports), settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,11 +311,14 @@ class CompiledModule:
         if self._is_large:
             return True
         imported = len(module.imported_functions)
-        return any(
-            one.name == name
-            for function in range(imported, len(module.functions))
-            for one in operations(self.graph.tree(function).root.body)
-        )
+        return any(self._holds(one, name) for one in range(imported, len(module.functions)))
+
+    def _holds(self, function: int, name: str) -> bool:
+        try:
+            nodes = self.graph.tree(function).root.body
+        except UnsupportedError:
+            return False  # it never runs here
+        return any(one.name == name for one in operations(nodes))
 
     @cached_property
     def _is_large(self) -> bool:
@@ -319,29 +331,17 @@ class CompiledModule:
         functions = range(imported, len(module.functions))
         if self._is_large:
             return most
+        # What cannot be lowered is refused when it is called, and so is what calls it.
+        usable, _ = self.graph.usable(functions, self.lowered)
         waiting = max((words_of(module.functions[one].params) + 1 for one in functions), default=0)
-        deepest = waiting
-        for one in functions:
-            try:
-                deepest = max(deepest, self._chain_words(one) + 1)
-            except UnsupportedError:
-                continue  # it is refused when it is called
+        deepest = max([waiting, *(self._chain_words(one) + 1 for one in usable)])
         # An entry waits while the start function runs, and a call leaves room for the next.
         waiting = waiting if module.start is not None else 0
-        if any(self.graph.is_recursive(one) for one in functions):
+        if any(self.graph.is_recursive(one) for one in usable):
             return max(most, waiting + 2 * deepest)
-        if any(self.graph.is_stacked(one) for one in functions):
-            usable = [one for one in functions if self._can_lower(one)]
+        if any(self.graph.is_stacked(one) for one in usable):
             return waiting + deepest + max((self._stacked_below(one) for one in usable), default=0)
         return waiting + deepest
-
-    def _can_lower(self, function: int) -> bool:
-        try:
-            for one in self.graph.reachable([function]):
-                self.lowered(one)
-        except UnsupportedError:
-            return False
-        return True
 
     def _stacked_below(self, function: int) -> int:
         """Return what stacked calls leave on the call stack at most, where none is recursive."""
@@ -405,7 +405,7 @@ def _refuse(module: Module, settings: CohortSettings) -> None:
     if any("v128" in (*one.params, *one.results) for one in module.functions) or any(
         one.value == "v128" for one in module.all_globals
     ):
-        message = "it has values of v128"
+        message = "it uses vectors (SIMD): values of v128"
         raise UnsupportedError(message)
     if len(module.functions) > _MOST_FUNCTIONS:
         message = f"it has {len(module.functions)} functions, more than {_MOST_FUNCTIONS}"

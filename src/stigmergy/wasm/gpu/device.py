@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from stigmergy.errors import TransientError, UnsupportedError
+from stigmergy.errors import UnsupportedError
+from stigmergy.wasm.engine import DeviceLostError
 from stigmergy.wasm.gpu.adapter import Adapter, AdapterFacts
 from stigmergy.wasm.gpu.interleaving import U32
 
@@ -70,7 +71,8 @@ class Device:
 
         self._wgpu: Any = wgpu
         self.facts: AdapterFacts = adapter.facts
-        self.lost = False
+        self.lost = ""
+        """Why it was lost; empty while it is there."""
         self._lock = threading.RLock()
         self._staging: Any = None
         limits = {name: adapter.handle.limits[name] for name in _LIMITS}
@@ -288,7 +290,7 @@ class Device:
         """Serialise calls, and say what it means for agents when one fails."""
         with self._lock:
             if self.lost or self._device is None:
-                raise _lost("it was closed" if self._device is None else "as said before")
+                raise _lost(self.lost or "it was closed")
             try:
                 yield
             except self._wgpu.GPUOutOfMemoryError as error:
@@ -297,8 +299,8 @@ class Device:
             except (self._wgpu.GPUError, RuntimeError) as error:
                 if not _says_lost(error):
                     raise
-                self.lost = True
-                raise _lost(str(error)) from error
+                self.lost = " ".join(str(error).split()) or "the driver does not say why"
+                raise _lost(self.lost) from error
 
 
 def _says_lost(error: Exception) -> bool:
@@ -306,8 +308,9 @@ def _says_lost(error: Exception) -> bool:
     return "lost" in text or "destroyed" in text or "could not map" in text
 
 
-def _lost(reason: str) -> TransientError:
-    return TransientError(
-        f"the GPU's device was lost ({reason.strip()}), and with it the state of all agents on it; "
-        "make the cohort anew and begin again"
+def _lost(reason: str) -> DeviceLostError:
+    message = (
+        f"the GPU's device was lost ({reason}), and with it the state of all agents on it; make "
+        "the cohort anew and begin again"
     )
+    return DeviceLostError(message, reason=reason)

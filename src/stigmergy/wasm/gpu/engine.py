@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from stigmergy.errors import TransientError
+from stigmergy.errors import TransientError, UnsupportedError
 from stigmergy.wasm.engine import Cohort, CohortSettings
 from stigmergy.wasm.gpu.adapter import Adapter, AdapterFacts, find_adapter
 from stigmergy.wasm.gpu.cohort import GpuCohort
 from stigmergy.wasm.gpu.device import Device
+from stigmergy.wasm.gpu.presence import no_hardware, remember_software
 from stigmergy.wasm.gpu.program import Compiled, CompilerOptions
 from stigmergy.wasm.gpu.trial import TrialPolicy, Trials
 from stigmergy.wasm.gpu.verdicts import Verdicts
@@ -26,10 +27,12 @@ class GpuEngine:
     """See engine.Engine. The driver makes the device while the caller goes on.
 
     `cache` is the folder where verdicts on drivers and shaders are kept. `memory_block` and
-    `window_bytes` (the most of one buffer) are the adapter's unless given.
+    `window_bytes` (the most of one buffer) are the adapter's unless given. Without `software` it
+    must be hardware, not a driver that runs on the processor.
 
     Raises:
-        UnsupportedError: There is no wgpu or no adapter; the message says what to install.
+        UnsupportedError: There is no wgpu or no adapter; the message says what to install. Or there
+            is no hardware.
     """
 
     name: Literal["gpu"] = "gpu"
@@ -42,12 +45,16 @@ class GpuEngine:
         cache: Path | None = None,
         memory_block: int | None = None,
         window_bytes: int | None = None,
+        software: bool = True,
     ) -> None:
         self._compiler = compiler or _compile
         self._trial: TrialPolicy = trial
         self._verdicts = Verdicts(cache)
         self._adapter = find_adapter(self._verdicts)
         facts = self._adapter.facts
+        if facts.is_software and not software:
+            remember_software(self._verdicts, facts)
+            raise UnsupportedError(no_hardware(facts.name))
         self._facts = replace(
             facts,
             memory_block=memory_block or facts.memory_block,
@@ -104,6 +111,7 @@ class GpuEngine:
             return self._device
 
     def _make_device(self) -> None:
+        self._failure = None
         try:
             self._device = Device(Adapter(self._adapter.handle, self._facts))
             self._device.warm_up()

@@ -104,6 +104,9 @@ class Runner:
         for job, part in zip(jobs, parts, strict=True):
             mine = part.positions
             report(job.window.base + job.local, found[0, mine].astype(np.uint8), counts[mine])
+        # Not before all is reported: an agent that is stuck keeps nothing back of the others.
+        for job, part in zip(jobs, parts, strict=True):
+            mine = part.positions
             self._check_progress(job, found[0, mine], counts[mine], limit)
             left = job.agents_left(found[0, mine], counts[mine])
             if len(left.local):

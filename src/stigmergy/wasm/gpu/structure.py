@@ -42,7 +42,7 @@ def build_tree(module: Module, function: int) -> Tree:
     type_ = module.functions[function]
     local_types = type_.params + body.locals
     if "v128" in (*local_types, *type_.results):
-        message = f"function {function} has values of v128"
+        message = f"function {function} uses vectors (SIMD): values of v128"
         raise UnsupportedError(message)
     builder = _Builder(module, local_types, iter(body.instructions))
     root = Construct(Label(0, "function", 0, (), type_.results))

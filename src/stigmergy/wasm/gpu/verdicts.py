@@ -5,6 +5,7 @@ Only answers are kept, never data; a folder that cannot be written costs time, n
 
 import os
 import tempfile
+import time
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -23,9 +24,13 @@ class Verdicts:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or Path(platformdirs.user_cache_dir("stigmergy")) / "gpu"
 
-    def get(self, key: str) -> str | None:
-        """Return what was found, or None."""
+    def get(self, key: str, *, younger_than_s: float | None = None) -> str | None:
+        """Return what was found, or None; also where it was found too long ago."""
         try:
+            if younger_than_s is not None:
+                age_s = time.time() - (self._folder / key).stat().st_mtime
+                if not 0 <= age_s < younger_than_s:
+                    return None
             return (self._folder / key).read_text() or None
         except (OSError, UnicodeDecodeError):
             return None

@@ -8,6 +8,7 @@ from stigmergy.wasm.module.bytesreader import BytesReader
 from stigmergy.wasm.module.instructions import (
     INSTRUCTIONS,
     PREFIXED,
+    PREFIXED_REFUSED,
     PREFIXES_REFUSED,
     Immediate,
     Instruction,
@@ -89,12 +90,12 @@ def _read_instruction(reader: BytesReader) -> Instruction:
     code = reader.byte()
     if code == _PREFIX:
         code = reader.unsigned()
-        found = PREFIXED.get(code)
+        found, refused = PREFIXED.get(code), PREFIXED_REFUSED.get(code)
     else:
-        found = INSTRUCTIONS.get(code)
-        if found is None and code in PREFIXES_REFUSED:
-            message = f"it uses {PREFIXES_REFUSED[code]} (at byte {offset})"
-            raise UnsupportedError(message)
+        found, refused = INSTRUCTIONS.get(code), PREFIXES_REFUSED.get(code)
+    if found is None and refused is not None:
+        message = f"it uses {refused} (at byte {offset})"
+        raise UnsupportedError(message)
     if found is None:
         raise reader.error(f"there is no instruction {code:#x}")
     name, immediate = found

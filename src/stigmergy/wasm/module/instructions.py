@@ -8,7 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
-__all__ = ["INSTRUCTIONS", "PREFIXED", "PREFIXES_REFUSED", "Immediate", "Instruction"]
+__all__ = [
+    "INSTRUCTIONS",
+    "PREFIXED",
+    "PREFIXED_REFUSED",
+    "PREFIXES_REFUSED",
+    "Immediate",
+    "Instruction",
+]
 
 
 class Immediate(Enum):
@@ -149,6 +156,9 @@ PREFIXED: Mapping[int, tuple[str, Immediate]] = {
     17: ("table.fill", Immediate.TABLE),
 }
 """The instructions after the byte 0xFC."""
+
+PREFIXED_REFUSED: Mapping[int, str] = dict.fromkeys(range(0x13, 0x17), "wide arithmetic")
+"""Codes after it of proposals beyond what is decoded, with the proposal's name."""
 
 PREFIXES_REFUSED: Mapping[int, str] = {
     0x06: "exceptions",

@@ -1,19 +1,18 @@
 """Reads a module from what a user has: bytes, text (WAT) or a file, and checks that it is valid."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from stigmergy.errors import UnsupportedError, UsageError
 from stigmergy.wasm.module.bytesreader import MalformedModuleError
 from stigmergy.wasm.module.decode import decode
 from stigmergy.wasm.module.model import Module
+from stigmergy.wasm.module.proposals import InvalidModuleError, check_proposals
 
 __all__ = ["InvalidModuleError", "read_module", "read_module_file", "to_binary"]
 
 _MAGIC = b"\0asm"
-
-
-class InvalidModuleError(UsageError):
-    """Bytes that are no valid module; the message says what is wrong, and where if known."""
+_COMPONENT = b"\1\0"
 
 
 def read_module(source: bytes | str) -> Module:
@@ -21,17 +20,21 @@ def read_module(source: bytes | str) -> Module:
 
     Raises:
         InvalidModuleError: It is no valid module; the message has the reason.
-        UnsupportedError: It is valid, but belongs to a proposal that no engine here runs.
+        UnsupportedError: It is valid, but belongs to a proposal that no engine here runs, which is
+            named.
     """
     wasm = to_binary(source)
     try:
         module = decode(wasm)
     except MalformedModuleError as error:
+        with suppress(InvalidModuleError):
+            check_proposals(wasm)  # what is not understood may be of one
         raise InvalidModuleError(str(error)) from error
     except UnsupportedError:
-        _validate(wasm)
+        if wasm[6:8] != _COMPONENT:
+            check_proposals(wasm)
         raise
-    _validate(wasm)
+    check_proposals(wasm)
     return module
 
 
@@ -74,14 +77,3 @@ def to_binary(source: bytes | str) -> bytes:
 def _looks_like_text(source: bytes) -> bool:
     """Whether bytes could be WAT: it begins with a parenthesis, a comment or white space."""
     return source.lstrip()[:1] in (b"(", b";")
-
-
-def _validate(wasm: bytes) -> None:
-    from wasmtime import Config, Engine, WasmtimeError
-    from wasmtime import Module as CompiledModule
-
-    try:
-        CompiledModule.validate(Engine(Config()), wasm)
-    except WasmtimeError as error:
-        message = f"not a valid WebAssembly module: {str(error).strip()}"
-        raise InvalidModuleError(message) from error
