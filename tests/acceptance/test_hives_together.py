@@ -183,6 +183,17 @@ def test_a_hive_may_stand_on_a_board_over_http(
         untold = stig(tmp_path, "hive", "status", "--board", server.url)
         assert untold.returncode == 2
         assert "asks for a token" in untold.stderr
-        stop = stig(tmp_path, "hive", "stop", "write", "--board", server.url, STIG_TOKEN=token)
-        assert stop.returncode == 2
-        assert "dashboard" in stop.stderr
+        stop = ("hive", "stop", "other", "--board", server.url)
+        nobody = stig(tmp_path, *stop, STIG_TOKEN=token)
+        assert nobody.returncode == 2
+        assert "no hive 'other' is there" in nobody.stderr
+        other = Task(task_type="hive.other", parent_id="hives", payload={"name": "other"})
+        name = board.post(other)
+        refused = stig(tmp_path, *stop, STIG_TOKEN=token)
+        assert refused.returncode == 2
+        assert "scope admin" in refused.stderr
+        stopped = stig(tmp_path, *stop, STIG_TOKEN=server.tokens[Scope.ADMIN])
+        assert stopped.returncode == 0, stopped.stderr
+        cancelled = board.get(name)
+        assert cancelled is not None
+        assert cancelled.status is TaskStatus.CANCELLED

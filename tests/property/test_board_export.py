@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stigmergy.board import Limit, Task, TaskBoard, open_store
-from stigmergy.board.transfer import Content, export_board, import_board, read_export
+from stigmergy.board.exportfile import Content, read_export
+from stigmergy.board.transfer import export_board, import_board
 from stigmergy.errors import CorruptError
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

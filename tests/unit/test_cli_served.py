@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from stigmergy.board import Limit, Retention, Schedule, Task, TaskBoard
+from stigmergy.board import Limit, Retention, Schedule, Task, TaskBoard, TaskStatus
 from stigmergy.cli.app import app
 from stigmergy.errors import LostLeaseError, StigmergyError, UnsupportedError, UsageError
 from stigmergy.server.auth import Scope
@@ -170,7 +170,9 @@ def test_a_board_is_steered_over_http(board: TaskBoard) -> None:
     assert stig("board", "approve", "ask", "--by", "ann") == "approved 1 task\n"
     retried = json.loads(stig("board", "retry", "--failed", "--type", "job", "--json"))
     assert retried == {"retried": ["j0"], "refused": {}, "left": []}
-    assert board.get("after").status == "pending"  # pyright: ignore[reportOptionalMemberAccess]
+    waits = board.get("after")
+    assert waits is not None
+    assert waits.status is TaskStatus.PENDING
     cancelled = json.loads(
         stig("board", "cancel", "--pending", "--parent", "p", "--reason", "enough", "--json")
     )

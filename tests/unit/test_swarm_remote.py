@@ -114,7 +114,9 @@ def test_a_result_and_the_next_claim_are_one_call(board: TaskBoard, remote: Remo
     board.cancel("b", reason="enough")
     with pytest.raises(LostLeaseError, match="enough"):
         remote.complete_and_claim("r", [(following, {})])
-    assert board.get("c").status == "pending"  # pyright: ignore[reportOptionalMemberAccess]
+    waits = board.get("c")
+    assert waits is not None
+    assert waits.status is TaskStatus.PENDING
     assert remote.complete_and_claim("r", [(held, {"n": 1})], 0) == []
     stolen = Lease(task_id="c", agent_id="r", attempt=1, fence=1, deadline=0.0)
     with pytest.raises(UsageError, match="not given out by this server"):

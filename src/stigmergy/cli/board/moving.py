@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 import time
-from contextlib import closing
-from typing import Annotated, Final
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from typing import IO, Annotated, Final
 
 import typer
 
 from stigmergy.board import open_store
-from stigmergy.board.transfer import export_board, import_board, is_export, read_export
+from stigmergy.board.exportfile import ExportFile, is_export
+from stigmergy.board.transfer import export_board, import_board
 from stigmergy.cli.board.place import AsJson, BoardUrl, board_url
 from stigmergy.cli.board.reading import source
 from stigmergy.cli.console import plural
@@ -65,13 +69,25 @@ def import_(
       zcat backup.jsonl.gz | stig board import - --board tasks/
     """
     where = "stdin" if file == _STDIN else file
-    with source(file) as lines:
-        content = read_export(lines, where=where)
-    with closing(open_store(board_url(board, create=True))) as store:
-        import_board(store, content)
-        url = store.url
-    tasks, events = len(content.tasks), len(content.events)
+    with source(file) as stream, _seekable(stream) as lines:
+        exported = ExportFile(lines, where=where)
+        with closing(open_store(board_url(board, create=True))) as store:
+            import_board(store, exported)
+            url = store.url
+    tasks, events = exported.tasks, exported.events
     if as_json:
         print(json.dumps({"tasks": tasks, "events": events, "board": url}, indent=2))
     else:
         typer.echo(f"imported {plural(tasks, 'task')} and {plural(events, 'event')}")
+
+
+@contextmanager
+def _seekable(stream: IO[bytes]) -> Generator[IO[bytes]]:
+    """What a pipe holds as a file, since it is read twice: to check it, and to import it."""
+    if stream.seekable():
+        yield stream
+        return
+    with tempfile.TemporaryFile() as copy:
+        shutil.copyfileobj(stream, copy)
+        copy.seek(0)
+        yield copy

@@ -81,10 +81,11 @@ def source(name: str) -> Generator[IO[bytes]]:
         yield sys.stdin.buffer
         return
     try:
-        with Path(name).open("rb") as file:
-            yield file
+        file = Path(name).open("rb")  # noqa: SIM115 - what its reader raises is not of the file
     except OSError as error:
         raise UsageError(f"{name}: cannot be read: {error.strerror or error}") from None
+    with file:
+        yield file
 
 
 def seconds(text: str, *, what: str) -> float:
