@@ -13,6 +13,7 @@ import pytest
 from stigmergy.errors import StigmergyError, TransientError, UnsupportedError
 from stigmergy.wasm import SwarmManager
 from stigmergy.wasm.cpu.cohort import CpuCohort
+from stigmergy.wasm.engine import Slots, Words
 from stigmergy.wasm.gpu.cohort import GpuCohort
 from stigmergy.wasm.gpu.device import Device
 from stigmergy.wasm.gpu.engine import GpuEngine
@@ -119,6 +120,7 @@ def test_memory_can_be_read_and_written_after_a_loss() -> None:
         one, two = swarm.spawn_agents(2, "count", [3, 4])
         swarm.dispatch()
         _destroy_device(swarm)
+        assert len(swarm.get_memories(iter([one, two]), 4, 8)) == 2  # pyright: ignore[reportArgumentType] - wrong on purpose
         assert swarm.get_agent_memory(one, 4, 8) == (6).to_bytes(4, "little")
         _destroy_device(swarm)
         swarm.set_agent_memory(two, b"\1", 9)
@@ -129,8 +131,31 @@ def test_memory_can_be_read_and_written_after_a_loss() -> None:
         assert len(swarm.losses) == 3
 
 
+@needs_gpu
+def test_what_has_run_does_not_run_again_when_the_device_is_lost_before_it_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    results, told = GpuCohort.results, list[int]()
+
+    def losing(self: GpuCohort, slots: Slots, function: int) -> Words:
+        told.append(len(slots))
+        if len(told) == 1:
+            self._device._device.destroy()
+        return results(self, slots, function)
+
+    monkeypatch.setattr(GpuCohort, "results", losing)
+    with SwarmManager.from_wasm(RING, "gpu") as swarm:
+        agents = swarm.spawn_agents(2, "ring", [[9, 2], [9, 2]])
+        result = swarm.dispatch()
+        assert told == [2, 2]
+        assert list(result.agent_results) == list(agents)
+        # One letter of each round goes to nobody: had it run twice, there would be four.
+        assert (result.undeliverable, swarm.undeliverable) == (2, 2)
+        assert [one.verb for one in swarm._record.journal.operations].count("dispatch") == 1
+
+
 def _destroy_device(swarm: SwarmManager) -> None:
-    engine = swarm._engines._gpu
+    engine = swarm._record.engines._gpu
     assert isinstance(engine, GpuEngine)
     engine._ready_device()._device.destroy()
 
@@ -279,5 +304,5 @@ def test_who_ran_before_the_failure_has_run(
         fail(swarm, 1, UnsupportedError("no such shader"))
         with pytest.raises(StigmergyError, match="no such shader"):
             swarm.dispatch()
-        assert swarm._journal.operations[-1].verb == "advance"
+        assert swarm._record.journal.operations[-1].verb == "advance"
         assert swarm.get_agent_memory(agent, 4, 8) == (6).to_bytes(4, "little")
