@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stigmergy.errors import StigmergyError, TransientError, UnsupportedError
-from stigmergy.wasm import SwarmManager
+from stigmergy.errors import StigmergyError, UnsupportedError
+from stigmergy.wasm import DeviceLostError, SwarmManager
 from stigmergy.wasm.cpu.cohort import CpuCohort
 from stigmergy.wasm.engine import Slots, Words
 from stigmergy.wasm.gpu.cohort import GpuCohort
@@ -168,7 +168,7 @@ def test_who_loses_every_device_says_so_and_keeps_what_was_done(
         populate(swarm)
         lose(always=True)
         for _ in range(2):
-            with pytest.raises(TransientError, match=r"3 times in a row.*can be saved"):
+            with pytest.raises(DeviceLostError, match=r"3 times in a row.*can be saved"):
                 swarm.dispatch()
         assert len(swarm.active_agents) == 10
         swarm.save(tmp_path / "swarm")
@@ -202,7 +202,7 @@ def test_fast_floats_do_not_move_to_the_cpu(lose: Callable[..., None], hardware:
     with SwarmManager("auto", floats="fast") as swarm:
         populate(swarm)
         lose(always=True)
-        with pytest.raises(TransientError, match="3 times in a row"):
+        with pytest.raises(DeviceLostError, match="3 times in a row"):
             swarm.dispatch()
 
 
@@ -220,7 +220,7 @@ def test_a_machine_whose_gpu_is_gone_is_told(
         lose(1)
         with monkeypatch.context() as broken:
             broken.setattr("stigmergy.wasm.gpu.engine.find_adapter", gone)
-            with pytest.raises(TransientError, match="no graphics driver any more"):
+            with pytest.raises(DeviceLostError, match="no graphics driver any more"):
                 swarm.dispatch()
         assert swarm.dispatch().agent_results == {agent: 6}
 
@@ -231,7 +231,7 @@ def test_without_a_journal_the_lost_are_named_and_others_go_on(lose: Callable[..
         lost = swarm.spawn_agents(3, "ring", [[3, 9]] * 3)
         lose(1)
         for _ in range(2):
-            with pytest.raises(TransientError, match=r"no journal.*kill them"):
+            with pytest.raises(DeviceLostError, match=r"no journal.*kill them"):
                 swarm.dispatch()
         swarm.kill_agents(lost)
         others = swarm.spawn_agents(3, "ring", [[6, 2]] * 3)

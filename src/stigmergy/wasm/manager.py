@@ -57,8 +57,8 @@ class SwarmManager:
         message_bytes: the longest message.
         call_stack_bytes: what the GPU engine keeps for recursion of each agent.
         imports: what else modules may import.
-        journal: write down what is done to the swarm, so that `save` can save it; what that takes
-            is freed whenever the swarm is empty.
+        journal: write down what is done to the swarm, so that `save` can save it, and a GPU's
+            device that is lost loses nothing; what that takes is freed whenever the swarm is empty.
 
     Use it as a context manager, or call `close`. Not thread-safe.
     """
@@ -358,6 +358,8 @@ class SwarmManager:
         Raises:
             NotFoundError: One of them is not there (a KeyError); none was run.
             UnsupportedError: The engine cannot run a module; the message has the reason.
+            DeviceLostError: The GPU's device was lost several times in a row, or there is no
+                journal to make its agents again from.
             UsageError: `max_instructions` is no such number, or the swarm is closed.
         """
         self._check_open()
