@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from stigmergy.testing.faults.clocks import faketime_missing
 from stigmergy.testing.faults.machine import mount_missing
@@ -33,13 +33,19 @@ from stigmergy.testing.postgres import PostgresServer, find_binaries
 
 FIXED_SEED = 20_250_101
 CI = os.environ.get("CI", "").lower() in {"1", "true"}
-THREAD_GRACE_S = 2.0
+THREAD_GRACE_S = 10.0
+PROBE_S = 120.0
 CHROMIUM = Path("/usr/bin/chromium")
 
-# No deadlines: on a busy machine they fail tests that are right. pytest-timeout is the limit.
-settings.register_profile("default", max_examples=25, deadline=None)
-settings.register_profile("ci", max_examples=100, deadline=None, print_blob=True, database=None)
-settings.register_profile("nightly", max_examples=2_000, deadline=None, print_blob=True)
+# No deadlines, and examples may be slow to draw: on a busy machine such limits fail tests that are
+# right. pytest-timeout is the limit.
+settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=25
+)
+patient = settings.get_profile("patient")
+settings.register_profile("default", patient)
+settings.register_profile("ci", patient, max_examples=100, print_blob=True, database=None)
+settings.register_profile("nightly", patient, max_examples=2_000, print_blob=True)
 
 
 # --- the run: profile, seed, long tests ---
@@ -153,7 +159,7 @@ def _trouble(argv: list[str]) -> str | None:
     """Why a program does not work here, or None."""
     if shutil.which(argv[0]) is None:
         return f"{argv[0]} is not installed"
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=PROBE_S)
     if done.returncode == 0:
         return None
     return done.stderr.strip() or f"{argv[0]} ended with {done.returncode}"
@@ -322,7 +328,7 @@ def _children() -> set[int]:
     for task in Path("/proc/self/task").iterdir():
         try:
             children |= {int(pid) for pid in (task / "children").read_text().split()}
-        except FileNotFoundError:  # the thread has ended, or the kernel does not tell
+        except (FileNotFoundError, ProcessLookupError):  # the thread has ended
             continue
     return children
 

@@ -1,10 +1,10 @@
-"""Whether an address leads to another machine. Pure; nothing is looked up."""
+"""What an address leads to: a server, another machine. Pure; nothing is looked up."""
 
 from __future__ import annotations
 
 import ipaddress
 
-__all__ = ["ip_address", "is_loopback"]
+__all__ = ["ip_address", "is_loopback", "is_remote"]
 
 
 def ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -24,3 +24,8 @@ def is_loopback(host: str | None) -> bool:
     # A name may begin like an address: 127.0.0.1.example.com.
     address = ip_address(host)
     return address is not None and address.is_loopback
+
+
+def is_remote(url: str | None) -> bool:
+    """Whether a board's URL is that of a server."""
+    return url is not None and url.startswith(("http://", "https://"))

@@ -171,7 +171,7 @@ def test_with_parallel_as_many_work_at_once_as_there_are_agents(repository: Path
             stderr=subprocess.DEVNULL,
             env=environment(),
         )
-        server.wait_for_requests(3, timeout_s=30)  # the planner's, and those of two agents
+        server.wait_for_requests(3, timeout_s=60)  # the planner's, and those of two agents
         server.release()
         assert process.wait(timeout=60) == 0
     assert most_at_once(journal(repository)) == 2
@@ -444,7 +444,7 @@ class Alive:
 
     def end(self) -> int:
         try:
-            self.process.communicate(timeout=30)
+            self.process.communicate(timeout=60)
         finally:
             self.process.kill()
             self.process.communicate()
@@ -465,14 +465,14 @@ def test_hives_that_find_work_beside_one_that_lands(repository: Path) -> None:
     }
     with ScriptedModelServer(script) as server:
         build = Alive(repository, server, "Go: Build", "--name", "builder", *GATE)
-        server.wait_for_requests(1, timeout_s=30)
+        server.wait_for_requests(1, timeout_s=60)
         first = Alive(
             repository, server, "Go: Question 1", "--name", "q-1", "--strategy", "research"
         )
         second = Alive(
             repository, server, "Go: Question 2", "--name", "q-2", "--strategy", "research"
         )
-        server.wait_for_requests(3, timeout_s=30)
+        server.wait_for_requests(3, timeout_s=60)
         rows = status_of(repository)
         assert {name: row["state"] for name, row in rows.items()} == dict.fromkeys(
             ("builder", "q-1", "q-2"), "running"
@@ -508,9 +508,9 @@ def test_hives_that_land_work_beside_each_other_in_worktrees(
     }
     with ScriptedModelServer(script) as server:
         first = Alive(repository, server, "Go: Build", *GATE)
-        server.wait_for_requests(1, timeout_s=30)
+        server.wait_for_requests(1, timeout_s=60)
         second = Alive(other, server, "Go: Build", *GATE)
-        server.wait_for_requests(2, timeout_s=30)
+        server.wait_for_requests(2, timeout_s=60)
         server.release()
         assert [first.end(), second.end()] == [0, 0]
     assert (repository / "one.txt").exists()
@@ -526,7 +526,7 @@ def test_stop_ends_the_hive_of_that_name_and_resume_goes_on(repository: Path) ->
     with ScriptedModelServer(script) as server:
         alpha = Alive(repository, server, "Go: Alpha", "--name", "alpha", "--strategy", "research")
         beta = Alive(repository, server, "Go: Beta", "--name", "beta", "--strategy", "research")
-        server.wait_for_requests(2, timeout_s=30)
+        server.wait_for_requests(2, timeout_s=60)
         several = stig(repository, "hive", "stop")
         assert several.returncode == 2
         assert "several hives are at work here" in several.stderr
@@ -557,7 +557,7 @@ def test_a_hive_that_was_killed_is_called_crashed_and_goes_on(repository: Path) 
     }
     with ScriptedModelServer(script) as server:
         alpha = Alive(repository, server, "Go: Alpha", "--name", "alpha", "--strategy", "research")
-        server.wait_for_requests(2, timeout_s=30)
+        server.wait_for_requests(2, timeout_s=60)
         alpha.process.send_signal(signal.SIGKILL)
         alpha.end()
         assert status_of(repository)["alpha"]["state"] == "crashed"
@@ -574,7 +574,7 @@ def test_status_watch_ends_with_the_last_hive(repository: Path) -> None:
     }
     with ScriptedModelServer(script) as server:
         alpha = Alive(repository, server, "Go: Alpha", "--name", "alpha", "--strategy", "research")
-        server.wait_for_requests(1, timeout_s=30)
+        server.wait_for_requests(1, timeout_s=60)
         watching = subprocess.Popen(
             command("hive", "status", "--watch", "--json"),
             cwd=repository, stdout=subprocess.PIPE, text=True, env=environment(),
@@ -584,7 +584,7 @@ def test_status_watch_ends_with_the_last_hive(repository: Path) -> None:
         assert first["hives"][0]["state"] == "running"
         server.release()
         alpha.end()
-        rest, _ = watching.communicate(timeout=30)
+        rest, _ = watching.communicate(timeout=60)
     last = json.loads(rest.splitlines()[-1])["hives"][0]
     assert (last["state"], last["done"], last["exit_code"]) == ("ended", 1, 0)
 

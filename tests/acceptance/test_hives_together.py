@@ -62,7 +62,7 @@ def test_hives_of_several_repositories_stand_on_one_board(
     with ScriptedModelServer(held_planner()) as server:
         first = start(one, server, *GATE, "--name", "one", "--board", url)
         second = start(other, server, *GATE, "--name", "two", "--board", url)
-        server.wait_for_requests(2, timeout_s=40)
+        server.wait_for_requests(2, timeout_s=60)
         alive = rows(url)
         assert {name: row["state"] for name, row in alive.items()} == {
             "one": "running",
@@ -79,7 +79,7 @@ def test_hives_of_several_repositories_stand_on_one_board(
 
         stopped = stig(tmp_path, "hive", "stop", "one", "--board", url, "--by", "ann")
         assert stopped.returncode == 0, stopped.stderr
-        assert first.wait(timeout=40) == 130
+        assert first.wait(timeout=60) == 130
         assert second.poll() is None  # the other goes on
         with TaskBoard(url) as board:
             (task,) = [each for each in board.list_all() if each.payload["name"] == "one"]
@@ -88,7 +88,7 @@ def test_hives_of_several_repositories_stand_on_one_board(
         nobody = stig(tmp_path, "hive", "stop", "one", "--board", url)
         assert nobody.returncode == 2
         second.terminate()
-        assert second.wait(timeout=40) == 130
+        assert second.wait(timeout=60) == 130
     ended = rows(url)
     assert ended["two"]["state"] == "ended"
     assert "stopped" in ended["two"]["verdict"]
@@ -100,7 +100,7 @@ def test_a_hive_that_was_killed_is_called_crashed_when_its_lease_has_run_out(
     url = str(tmp_path / "hives.db")
     with ScriptedModelServer(held_planner()) as server:
         hive = start(make_repository(START), server, *GATE, "--name", "one", "--board", url)
-        server.wait_for_requests(1, timeout_s=40)
+        server.wait_for_requests(1, timeout_s=60)
         hive.kill()
         hive.wait()
     with TaskBoard(url) as board:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ import pytest
 from stigmergy.coding.preflight import Source
 from stigmergy.errors import UsageError
 from stigmergy.testing.model_server import Call, Fail, Failing, Say, ScriptedModelServer
+from stigmergy.testing.ports import closed_port
 from stigmergy.testing.runs import (
     item,
     prepare_items,
@@ -43,17 +43,12 @@ def does(path: str, text: str) -> tuple[Say, ...]:
     )
 
 
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def test_a_model_that_does_not_answer_is_said_before_anything_starts(repository: Path) -> None:
-    url = f"http://127.0.0.1:{closed_port()}/v1"
+    with closed_port() as port:
+        url = f"http://127.0.0.1:{port}/v1"
 
-    with pytest.raises(UsageError, match=f"cannot be reached at {url} .*is the server running"):
-        prepare_items(repository, [item("F01", "a.txt")], model=f"{url}#m", gate=GATE)
+        with pytest.raises(UsageError, match=f"cannot be reached at {url} .*is the server running"):
+            prepare_items(repository, [item("F01", "a.txt")], model=f"{url}#m", gate=GATE)
 
     assert not (repository / ".stigmergy").exists()
 

@@ -147,6 +147,11 @@ def held(board: TaskBoard) -> list[Task]:
     )
 
 
+def claimed_by(board: TaskBoard, *, after: int) -> set[str]:
+    events = board.events(after=after, limit=2**31)
+    return {event.agent_id for event in events if event.kind == "claimed"}
+
+
 def completed(board: TaskBoard, task_type: str) -> int:
     return len(board.list_all(statuses=[TaskStatus.COMPLETED], task_types=[task_type]))
 
@@ -204,8 +209,10 @@ def test_more_agents_come_at_once_and_those_too_many_leave_after_their_task(
     terminals.wait_until(lambda board: len(held(board)) == 3)
 
     terminals.kill()
+    with terminals.board() as board:
+        killed = board.last_seq()
     terminals.resume()
-    terminals.wait_until(lambda board: len({task.claimed_by for task in held(board)}) == 3)
+    terminals.wait_until(lambda board: len(claimed_by(board, after=killed)) == 3)
 
     terminals.stig("steer", "agents", "1")
     terminals.wait_for_line("1 agents wanted")

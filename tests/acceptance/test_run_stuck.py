@@ -10,13 +10,15 @@ from stigmergy.testing.runs import Ran, item, run_items
 
 MakeRepository = Callable[[Mapping[str, str | bytes]], Path]
 
+STUCK_S = 5.0
+"""Longer than an attempt that goes on is silent, on a busy machine too."""
 HANGS_ONCE = (
     'grep -q \'"attempt":1,\' "$STIG_WORKSPACE/task.json" && sleep 600; echo done > "$STIG_PATH"'
 )
 
 
 def journal_of(ran: Ran) -> SwarmView:
-    view = SwarmView(Thresholds(silent_s=1.0))
+    view = SwarmView(Thresholds(silent_s=STUCK_S))
     view.take(ran.events())
     return view
 
@@ -32,7 +34,7 @@ def test_a_hanging_agent_is_ended_and_its_task_tried_again(
         agent_shell=True,
         gate="none",
         stuck_action="retry",
-        stuck_after_s=1.0,
+        stuck_after_s=STUCK_S,
     )
     assert ran.outcome.exit_code == 0, ran.text
     ended = ran.events("stuck_ended")

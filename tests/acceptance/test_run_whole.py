@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from stigmergy.board import Lease, Task, TaskBoard
+from stigmergy.board import Lease, Task, TaskBoard, TaskStatus
 from stigmergy.coding.preflight import Source
+from stigmergy.coding.run import STOP_WANTED
 from stigmergy.coding.rundir import StateFolder
 from stigmergy.errors import TransientError, UsageError
 from stigmergy.swarm import Stop
@@ -361,16 +362,38 @@ def test_a_landing_that_would_overwrite_the_users_file_goes_to_a_branch_of_its_o
     assert git(repository, "diff", "--name-only", start, "main") in ("", "b.txt")
 
 
-def test_a_commit_of_the_user_in_the_middle_is_kept(repository: Path) -> None:
+def waits_for(file: Path, paths: str) -> str:
+    """The beginning of an agent's command that holds back items with such paths."""
+    return f'case "$STIG_PATH" in {paths}) until [ -e {file} ]; do sleep 0.02; done ;; esac; '
+
+
+@pytest.fixture
+def go(tmp_path: Path) -> Path:
+    """A file that agents can wait for: git lets the user commit while nothing lands."""
+    signals = tmp_path / "signals"
+    signals.mkdir()
+    return signals / "go"
+
+
+def test_a_commit_of_the_user_in_the_middle_is_kept(repository: Path, go: Path) -> None:
     mine: list[str] = []
 
     def commit_meanwhile(line: str) -> None:
         if not mine and line.startswith("landed F01"):
             mine.append(commit_file(repository, "mine.md", "by hand\n", "by hand"))
+            go.touch()
 
     items = [item("F01", "a.txt")]
     items += [item(f"G{n}", f"g{n}.txt", depends_on=["F01"]) for n in range(4)]
-    ran = run_items(repository, items, agents=2, on_line=commit_meanwhile, **SHELL)
+    settings = SHELL | {"agent_command": waits_for(go, "g*") + WRITE}
+    ran = run_items(
+        repository,
+        items,
+        agents=2,
+        on_line=commit_meanwhile,
+        sandbox_share=(go.parent,),
+        **settings,
+    )
 
     assert ran.outcome.exit_code == 0
     git(repository, "merge-base", "--is-ancestor", mine[0], "main")
@@ -382,12 +405,13 @@ def test_a_commit_of_the_user_in_the_middle_is_kept(repository: Path) -> None:
     assert ran.report["returned"] == []
 
 
-def test_a_red_commit_of_the_user_is_swept_and_nobody_is_blamed(repository: Path) -> None:
+def test_a_red_commit_of_the_user_is_swept_and_nobody_is_blamed(repository: Path, go: Path) -> None:
     broken: list[str] = []
 
     def break_main(line: str) -> None:
         if not broken and line.startswith("landed F01"):
             broken.append(commit_file(repository, "user.txt", "BAD\n", "oops"))
+            go.touch()
 
     agent = (
         'case "$STIG_PATH" in .) grep -rl BAD --include=*.txt . | xargs sed -i s/BAD/mended/ ;;'
@@ -400,7 +424,8 @@ def test_a_red_commit_of_the_user_is_swept_and_nobody_is_blamed(repository: Path
         items,
         agents=2,
         on_line=break_main,
-        agent_command=agent,
+        sandbox_share=(go.parent,),
+        agent_command=waits_for(go, "g*") + agent,
         agent_shell=True,
         gate=GATE,
     )
@@ -416,7 +441,7 @@ def test_a_red_commit_of_the_user_is_swept_and_nobody_is_blamed(repository: Path
 # --- stopping ---
 
 
-def test_stopped_in_the_middle_it_goes_on_where_it_was(repository: Path) -> None:
+def test_stopped_in_the_middle_it_goes_on_where_it_was(repository: Path, go: Path) -> None:
     stop = Stop()
 
     def interrupt(line: str) -> None:
@@ -425,7 +450,11 @@ def test_stopped_in_the_middle_it_goes_on_where_it_was(repository: Path) -> None
 
     items = [item("F00", "0.txt")]
     items += [item(f"F0{n}", f"{n}.txt", depends_on=[f"F0{n - 1}"]) for n in range(1, 6)]
-    first = run_items(repository, items, stop=stop, on_line=interrupt, **SHELL)
+    settings = SHELL | {"agent_command": waits_for(go, "5.txt") + WRITE}
+    first = run_items(
+        repository, items, stop=stop, on_line=interrupt, sandbox_share=(go.parent,), **settings
+    )
+    go.touch()
     assert first.outcome.exit_code == 130
     assert "`stig resume` goes on" in first.outcome.verdict
     assert not first.directory.report.exists()
@@ -509,6 +538,33 @@ def test_a_task_taken_when_the_board_could_not_be_used_is_given_back_as_soon_as_
     (back,) = ran.events("released")
     assert back.data["reason"] == "the board could not be used"
     assert ran.events("expired") == []
+
+
+def test_an_agent_that_leaves_gives_back_what_it_took_when_the_board_could_not_be_used(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = [TransientError("the disk is full")]
+    release = TaskBoard.release
+
+    def start(board: TaskBoard, held: Lease | Task) -> Task:
+        board.record(STOP_WANTED, data={"by": "the user"})
+        raise TransientError(f"the disk is full: {held.task_id}")
+
+    def release_later(board: TaskBoard, held: Lease | Task, *, reason: str) -> Task:
+        if refusals:
+            raise refusals.pop()
+        return release(board, held, reason=reason)
+
+    monkeypatch.setattr(TaskBoard, "start", start)
+    monkeypatch.setattr(TaskBoard, "release", release_later)
+    ran = run_items(repository, [item("F01", "a.txt")], **SHELL)
+
+    assert ran.outcome.exit_code != 0
+    assert not refusals, "the board refused once more"
+    (back,) = ran.events("released")
+    assert back.data["reason"] == "the board could not be used"
+    with TaskBoard(ran.directory.board_url) as board:
+        assert board.list_all(statuses=[TaskStatus.CLAIMED, TaskStatus.IN_PROGRESS]) == []
 
 
 def test_cancelling_an_item_stops_its_agent_and_fails_what_waits(repository: Path) -> None:

@@ -113,7 +113,7 @@ def test_the_address_has_the_token_in_it_only_on_a_terminal(tmp_path: Path) -> N
     )
     os.close(writing)
     with ended(process):
-        assert select.select([reading], [], [], 30)[0]
+        assert select.select([reading], [], [], 60)[0]
         shown = os.read(reading, 4096).decode()
         token = re.search(r"#token=(\S+)", shown)
         assert token is not None
@@ -121,7 +121,7 @@ def test_the_address_has_the_token_in_it_only_on_a_terminal(tmp_path: Path) -> N
         url = shown.partition("/#")[0]
         assert httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     os.close(reading)
     assert oct((tmp_path / "tokens").stat().st_mode & 0o777) == "0o600"
 
@@ -147,7 +147,7 @@ def test_a_token_of_the_environment_is_the_only_one_and_is_never_shown(tmp_path:
         wrong = {"Authorization": "Bearer stig_wrong"}
         assert httpx.get(f"{url}/api/v1/tasks", headers=wrong, trust_env=False).status_code == 401
         process.terminate()
-        out, errors = process.communicate(timeout=20)
+        out, errors = process.communicate(timeout=60)
     assert process.returncode == 0
     assert token not in url + out + errors
     assert "stig_wrong" not in errors

@@ -16,7 +16,7 @@ from stigmergy.cli.watch.command import reached
 from stigmergy.monitor import apply
 
 STIG = Path(sys.executable).with_name("stig")
-WITHIN_S = 30.0
+WITHIN_S = 60.0
 
 
 @pytest.fixture

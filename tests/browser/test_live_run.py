@@ -52,12 +52,15 @@ def serve(make_repository, tmp_path):
     for process in started:
         with process:
             process.send_signal(signal.SIGINT)
-            process.communicate(timeout=30)
+            process.communicate(timeout=60)
 
 
-def test_a_run_is_seen_to_move_is_paused_and_goes_on(open_page, serve) -> None:
-    slowly = 'sleep 0.7; echo "$STIG_DESCRIPTION" > "$STIG_PATH"'
-    process, url, _ = serve(slowly, "--agents", "1")
+def test_a_run_is_seen_to_move_is_paused_and_goes_on(open_page, serve, tmp_path) -> None:
+    go = tmp_path / "go"
+    # All but the first item are held back until the run was seen to be paused.
+    held = f'[ "$STIG_PATH" = f0.txt ] || until [ -e {go} ]; do sleep 0.05; done'
+    command = f'{held}; echo "$STIG_DESCRIPTION" > "$STIG_PATH"'
+    process, url, _ = serve(command, "--agents", "1", "--confine", "none")
     page = open_page(f"{url}/#token={TOKEN}")
     landed = page.locator('[data-cell="landings"] .cell-value')
     expect(page.locator(".pill")).to_have_text("running")
@@ -66,13 +69,14 @@ def test_a_run_is_seen_to_move_is_paused_and_goes_on(open_page, serve) -> None:
 
     page.get_by_role("button", name="Pause").click()
     expect(page.locator(".pill")).to_have_text("paused")
+    go.touch()
     expect(page.locator(".tile[data-state=working]")).to_have_count(0)
     assert process.poll() is None
     assert int(landed.inner_text()) < ITEMS
 
     page.get_by_role("button", name="Resume").click()
     expect(page.locator(".pill")).not_to_have_text("paused")
-    assert process.wait(40) == 0  # all items landed, as the exit code says
+    assert process.wait(90) == 0  # all items landed, as the exit code says
     # The server has ended with the run; who watched knows how it ended, and that nothing comes.
     expect(page.locator(".pill")).to_have_text("ended")
     expect(page.locator(".link-state")).to_have_text("no longer served")
@@ -110,7 +114,7 @@ def test_a_failed_item_is_tried_again_and_landings_are_looked_at_and_approved(
         dialog.get_by_role("button", name="Approve", exact=True).click()
         expect(vote).to_contain_text("approved by Ada")
 
-    assert process.wait(40) == 0
+    assert process.wait(90) == 0
     expect(page.locator(".link-state")).to_have_text("no longer served")
     expect(page.get_by_role("button", name="Pause")).to_be_disabled()
     expect(page.locator("#why-denied")).to_contain_text("The run has ended")

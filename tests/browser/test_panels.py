@@ -220,7 +220,7 @@ def test_a_replay_is_marked_wherever_it_is_shown_and_can_be_moved(
             expect(page.locator(".link-state")).to_have_text("replay stands still")
         finally:
             process.send_signal(signal.SIGINT)
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
 
 
 def test_the_page_says_what_its_policy_is(run_site) -> None:

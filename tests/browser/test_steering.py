@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from playwright.sync_api import expect
 
-from stigmergy.board import Task, TaskStatus
+from stigmergy.board import Task, TaskBoard, TaskStatus
 from stigmergy.server.auth import Scope
+from stigmergy.testing.serving import served
 
 pytestmark = pytest.mark.needs_chromium
 
@@ -170,6 +173,30 @@ def test_what_others_do_is_seen_at_once(visit, live_site) -> None:
     expect(tile).to_contain_text("w")
     live_site.board.complete(task, {})
     expect(tile).to_have_attribute("data-state", "idle")
+
+
+def test_an_idle_agent_whose_last_attempt_failed_is_idle_and_that_is_told(visit, live_site) -> None:
+    page = visit(live_site.server)
+    failed_task(live_site.board)
+
+    tile = page.locator(".tile")
+    expect(tile).to_have_attribute("data-state", "idle")
+    expect(tile).to_contain_text("last failed: broken")
+    live_site.board.post(Task(task_type="job", task_id="next"))
+    held = live_site.board.claim("worker-1")
+    expect(page.locator(".tile[data-state=working]")).not_to_contain_text("last failed")
+    live_site.board.complete(held, {})
+
+
+def test_a_board_without_a_memory_says_so_and_is_not_asked(visit, tmp_path: Path) -> None:
+    asked: list[str] = []
+    with TaskBoard(tmp_path / "b.db") as board, served(board, tmp_path / "server") as server:
+        page = visit(server, "")
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{server.url}/#/memory")
+        expect(page.get_by_text("This board keeps no memory")).to_be_visible()
+        expect(page.get_by_role("searchbox", name="Search the memory")).to_be_hidden()
+    assert not [url for url in asked if "/memory" in url.partition("#")[0]]
 
 
 def test_the_memory_is_searched_and_its_values_are_text(visit, live_site) -> None:

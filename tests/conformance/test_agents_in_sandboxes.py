@@ -111,7 +111,7 @@ def test_a_failing_command_is_failed_in_a_sandbox(place: Place) -> None:
 
 
 def test_a_time_limit_keeps_the_work_in_a_sandbox(place: Place) -> None:
-    spec = CommandAgent(argv=("sh", "-c", "echo two > a.txt; exec sleep 600"), wall_s=1.0)
+    spec = CommandAgent(argv=("sh", "-c", "echo two > a.txt; exec sleep 600"), wall_s=3.0)
     result = place.attempt(spec)
     assert (result.handoff.status, result.handoff.commits) == ("partial", 1)
 

@@ -9,7 +9,7 @@ import pytest
 
 from stigmergy.coding.sandbox.local import LocalSandboxes
 
-pytest.register_assert_rewrite("stigmergy.testing.sandboxes")
+pytest.register_assert_rewrite("stigmergy.testing.sandboxcontract")
 
 from stigmergy.testing.sandboxes import (  # noqa: E402 # its asserts are rewritten first
     ConfinedSandboxContract,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import random
@@ -30,6 +29,12 @@ from stigmergy.errors import LostLeaseError
 
 url, name, ledger, lease_s, work_s = sys.argv[1:]
 pause = threading.Event()
+def work(state):
+    if work_s != "told":
+        pause.wait(float(work_s) if state == "holds" else 0.02)
+        return
+    print(state, flush=True)
+    sys.stdin.readline()
 with TaskBoard(url, lease_s=float(lease_s)) as board:
     accepted = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     print("ready", flush=True)
@@ -38,9 +43,9 @@ with TaskBoard(url, lease_s=float(lease_s)) as board:
         if (task := board.claim(name)) is None:
             if board.progress().is_complete:
                 break
-            pause.wait(0.02)  # until a lease of the dead runs out
+            work("idle")  # until a lease of the dead runs out
             continue
-        pause.wait(float(work_s))
+        work("holds")
         try:
             board.complete(task, {"by": name, "fence": task.fence})
         except LostLeaseError:
@@ -59,9 +64,11 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 class Workers:
     """Real processes at work on one board."""
 
-    def __init__(self, url: str, folder: Path, *, lease_s: float, work_s: float) -> None:
+    def __init__(self, url: str, folder: Path, *, lease_s: float, work_s: float | None) -> None:
+        """With no `work_s` each says what it comes to, and goes on when it is told to."""
         self._argv = [sys.executable, str(folder / "worker.py"), url]
-        self._tail = [str(folder / "ledger"), str(lease_s), str(work_s)]
+        work = "told" if work_s is None else str(work_s)
+        self._tail = [str(folder / "ledger"), str(lease_s), work]
         (folder / "worker.py").write_text(WORKER)
         self.ledger = folder / "ledger"
         self.processes: list[subprocess.Popen[str]] = []
@@ -104,22 +111,22 @@ class Workers:
 
 
 def test_workers_killed_at_random_lose_nothing_and_do_nothing_twice(
-    url: str, tmp_path: Path
+    url: str, tmp_path: Path, rng: random.Random
 ) -> None:
-    seed = random.SystemRandom().randrange(10**6)
-    print(f"seed {seed}")
-    rng = random.Random(seed)
     board = TaskBoard(url)
-    total = 400
-    board.post_many(
-        Task(task_type="work", task_id=f"t{n}", max_attempts=10**6) for n in range(total)
-    )
+    total, posted = 400, 100
+    # Nobody is there who can do it, so the work is not over before all are killed.
+    board.post(Task(task_type="end", task_id="last", requires=("end",)))
+    post(board, range(posted))
     workers = Workers(url, tmp_path, lease_s=0.5, work_s=0.01)
     try:
         alive = workers.start(8)
         workers.go_together(alive)
         last = board.events(limit=10**6)[-1].seq
-        for _ in range(KILLS):  # at two events a task they are over long before the work is
+        for _ in range(KILLS):
+            more = (total - 100) // KILLS
+            post(board, range(posted, posted + more))
+            posted += more
             board.wait(after=last + rng.randrange(20), timeout_s=2.0)
             last = max([last, *(event.seq for event in board.events(after=last))])
             victim = alive.pop(rng.randrange(len(alive)))
@@ -127,12 +134,15 @@ def test_workers_killed_at_random_lose_nothing_and_do_nothing_twice(
             fresh = workers.start(1)
             workers.go(fresh)
             alive += fresh
+        end = board.claim("end", capabilities=["end"], task_types=["end"])
+        assert end is not None
+        board.complete(end)
         for process in alive:
             assert process.wait(60) == 0
     finally:
         workers.close()
-    tasks = {task.task_id: task for task in board.list_all()}
-    assert len(tasks) == total, "lost"
+    tasks = {task.task_id: task for task in board.list_all() if task.task_id != "last"}
+    assert len(tasks) == posted == total, "lost"
     assert {task.status for task in tasks.values()} == {TaskStatus.COMPLETED}
     completions = Counter(e.task_id for e in board.events(limit=10**6) if e.kind == "completed")
     assert set(completions.values()) == {1}, "accepted twice"
@@ -146,14 +156,20 @@ def test_workers_killed_at_random_lose_nothing_and_do_nothing_twice(
     board.close()
 
 
+def post(board: TaskBoard, numbers: range) -> None:
+    board.post_many(Task(task_type="work", task_id=f"t{n}", max_attempts=10**6) for n in numbers)
+
+
 def test_ten_processes_share_a_hundred_equal_tasks_evenly(url: str, tmp_path: Path) -> None:
     board = TaskBoard(url)
     board.post_many(Task(task_type="work", task_id=f"t{n}") for n in range(100))
-    # The work is a wait, so ten share two busy cores; one would have to lag by two waits to fail.
-    workers = Workers(url, tmp_path, lease_s=60, work_s=0.15)
+    # Equal work ends for all at the same time, however the machine divides itself among them.
+    workers = Workers(url, tmp_path, lease_s=600, work_s=None)
     try:
         crew = workers.start(10)
         workers.go_together(crew)
+        while at_work := [process for process in crew if told(process) != ""]:
+            workers.go(at_work)
         for process in crew:
             assert process.wait(60) == 0
     finally:
@@ -165,36 +181,29 @@ def test_ten_processes_share_a_hundred_equal_tasks_evenly(url: str, tmp_path: Pa
     board.close()
 
 
-def stop_outside_of_the_lock(process: subprocess.Popen[str], url: str) -> None:
-    """One that is stopped with the board's lock in its hand holds up everybody."""
-    lock = Path(f"{url}.lock") if url.endswith(".db") else Path(url) / ".board" / "lock"
-    while True:
-        os.kill(process.pid, signal.SIGSTOP)
-        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
-        with lock.open("r+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.kill(process.pid, signal.SIGCONT)
-            else:
-                return
+def told(process: subprocess.Popen[str]) -> str:
+    """What it comes to next; nothing when it ends."""
+    assert process.stdout is not None
+    return process.stdout.readline()
 
 
 def test_a_process_stopped_beyond_its_lease_is_refused(url: str, tmp_path: Path) -> None:
     board = TaskBoard(url)
     board.post(Task(task_type="work", task_id="a"))
-    workers = Workers(url, tmp_path, lease_s=60, work_s=1.0)
+    workers = Workers(url, tmp_path, lease_s=60, work_s=None)
     later = TaskBoard(store=open_store(url, clock=lambda: time.time() + 3600))
     try:
         (sleeper,) = workers.start(1)
         workers.go_together([sleeper])
-        assert board.wait(after=1, timeout_s=20), "it claimed"
-        stop_outside_of_the_lock(sleeper, url)
+        assert told(sleeper) == "holds\n"
+        os.kill(sleeper.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, sleeper.pid, os.WSTOPPED)
         taken = later.claim("heir")
         assert taken is not None
         later.complete(taken, {"by": "heir"})
         os.kill(sleeper.pid, signal.SIGCONT)
-        assert sleeper.wait(20) == 0
+        workers.go([sleeper])
+        assert sleeper.wait(60) == 0
     finally:
         workers.close()
         later.close()

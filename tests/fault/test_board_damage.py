@@ -137,11 +137,10 @@ def test_a_lost_note_makes_the_journal_be_believed(tmp_path: Path) -> None:
         assert statuses(board) == EXPECTED
 
 
-def test_bits_flipped_anywhere_are_never_taken_for_something_else(tmp_path: Path) -> None:
+def test_bits_flipped_anywhere_are_never_taken_for_something_else(
+    tmp_path: Path, rng: random.Random
+) -> None:
     """Of task files and the journal: what stands afterwards is what stood, or is said."""
-    seed = random.SystemRandom().randrange(10**6)
-    print(f"seed {seed}")
-    rng = random.Random(seed)
     for round_number in range(25):
         folder = tmp_path / f"tasks{round_number}"
         filled(folder)

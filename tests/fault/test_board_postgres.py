@@ -19,6 +19,7 @@ from stigmergy.board import Task, TaskBoard, TaskStatus
 from stigmergy.board.stores.postgres import PostgresStore
 from stigmergy.board.stores.postgres.address import Address
 from stigmergy.errors import TransientError, UsageError
+from stigmergy.testing.ports import free_port
 from stigmergy.testing.postgres import PostgresServer
 
 pytestmark = pytest.mark.needs_postgres
@@ -316,13 +317,11 @@ def test_boards_in_one_database_are_apart(postgres_url: str) -> None:
 
 
 @pytest.mark.needs_pgbouncer
-def test_a_board_works_behind_pgbouncer_in_transaction_mode(
-    server: PostgresServer, tmp_path: Path
-) -> None:
+def test_a_board_works_behind_pgbouncer_in_transaction_mode(server: PostgresServer) -> None:
     server.create_database("board")
     url = server.url("board")
     port = re.search(r"port=(\d+)", url)[1]  # type: ignore[index] - it has one
-    with pgbouncer(tmp_path, server_port=port) as pooled:
+    with pgbouncer(server_port=port) as pooled:
         first, second = TaskBoard(pooled), TaskBoard(pooled)
         with first, second:
             first.post_many(work(f"t{n}") for n in range(30))
@@ -345,10 +344,18 @@ def test_a_board_works_behind_pgbouncer_in_transaction_mode(
 
 
 @contextmanager
-def pgbouncer(folder: Path, *, server_port: str) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    folder.chmod(0o755)
+def pgbouncer(*, server_port: str) -> Iterator[str]:
+    # It does not run as root, and every start of pytest closes the folders above tmp_path.
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        with pgbouncer_in(folder, server_port=server_port) as url:
+            yield url
+
+
+@contextmanager
+def pgbouncer_in(folder: Path, *, server_port: str) -> Iterator[str]:
+    port = free_port()
     users = folder / "users.txt"
     users.write_text('"postgres" ""\n')
     config = folder / "pgbouncer.ini"
@@ -358,9 +365,6 @@ def pgbouncer(folder: Path, *, server_port: str) -> Iterator[str]:
         "pool_mode = transaction\ndefault_pool_size = 2\nunix_socket_dir =\n"
     )
     command = ["pgbouncer", "-q", str(config)]
-    for parent in [folder, *folder.parents]:  # it does not run as root
-        if parent.stat().st_uid == 0 and parent != Path("/tmp"):
-            parent.chmod(parent.stat().st_mode | 0o755)
     process = subprocess.Popen(command, user="nobody", stderr=subprocess.DEVNULL)
     try:
         reach(port)
@@ -372,7 +376,7 @@ def pgbouncer(folder: Path, *, server_port: str) -> Iterator[str]:
 
 def reach(port: int) -> None:
     """Wait until somebody listens there."""
-    for _ in range(200):
+    for _ in range(1000):
         try:
             socket.create_connection(("127.0.0.1", port)).close()
         except ConnectionRefusedError:

@@ -18,7 +18,7 @@ def test_several_may_open_a_new_board_at_once(postgres_url: str) -> None:
     faults: list[Exception] = []
 
     def open_it() -> None:
-        together.wait(30)
+        together.wait(60)
         try:
             TaskBoard(postgres_url).close()
         except Exception as error:  # noqa: BLE001 - whatever it is

@@ -104,14 +104,14 @@ def test_processes_that_open_a_new_memory_at_once_share_it(tmp_path: Path) -> No
 def test_what_a_killed_writer_was_told_is_stored_is_there(tmp_path: Path, seed: int) -> None:
     path = tmp_path / "memory.db"
     rng = random.Random(seed)
-    writer = child(STORE, str(path), "p", "10000")
+    writer = child(STORE, str(path), "p", "900")  # as many as are listed at once
     go(writer)
     assert writer.stdout is not None
     told = [int(writer.stdout.readline()) for _ in range(rng.randrange(1, 40))]
     os.kill(writer.pid, signal.SIGKILL)
     told += [int(line) for line in writer.stdout.read().split()]
     with writer:  # closes its pipes
-        writer.wait(timeout=30)
+        writer.wait(timeout=60)
     with Memory(path) as memory:
         keys = {entry.key for entry in memory.list("p", limit=1000).entries}
         assert {f"k{number}" for number in told} <= keys
@@ -132,7 +132,7 @@ def test_an_import_that_is_killed_leaves_all_or_nothing(tmp_path: Path, seed: in
         importer.wait(timeout=0.3 + 0.25 * seed)
     except subprocess.TimeoutExpired:
         importer.kill()
-    importer.communicate(timeout=30)
+    importer.communicate(timeout=60)
     with Memory(path) as memory:
         entries = {stats.namespace: stats.entries for stats in memory.namespaces()}
         assert entries.get("bulk", 0) in (0, 2000)
@@ -159,7 +159,7 @@ def test_a_reader_is_not_held_up_by_a_writer_that_is_stopped(tmp_path: Path) -> 
             memory.store("ns", "k", "v")
     finally:
         writer.kill()
-        writer.communicate(timeout=30)
+        writer.communicate(timeout=60)
 
 
 def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path: Path) -> None:

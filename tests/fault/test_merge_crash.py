@@ -138,7 +138,7 @@ def test_two_landers_racing_for_one_target_land_everything_once(path):
             queue = lander(repository)
             left = list(share)
             landed = []
-            barrier.wait(timeout=30)
+            barrier.wait(timeout=60)
             while left:  # one at a time, to collide often
                 (verdict,) = queue.land(left[:1], threading.Event())
                 if isinstance(verdict, Landed):

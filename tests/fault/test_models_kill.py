@@ -37,7 +37,7 @@ def gateway_in_mid_call(directory, *replies):
     with ScriptedModelServer(script) as server:
         process = subprocess.Popen([sys.executable, "-c", GATEWAY, str(directory), server.base_url])
         try:
-            server.wait_for_requests(len(replies) + 1, timeout_s=30)
+            server.wait_for_requests(len(replies) + 1, timeout_s=60)
             yield process
         finally:
             process.kill()

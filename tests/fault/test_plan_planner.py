@@ -387,7 +387,7 @@ def test_stopping_the_run_ends_the_wait_for_the_model(
         thread.start()
         run.server.wait_for_requests(1)
         run.stop.set()
-        thread.join(10)
+        thread.join(60)
         run.server.wait_for_hang_up()
     assert len(seen) == 1
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def board(tmp_path: Path) -> Iterator[TaskBoard]:
 
 @pytest.fixture
 def server(board: TaskBoard, tmp_path: Path) -> Iterator[ServedBoard]:
-    limits = BodyLimits(request_bytes=100_000, read_s=1.0)
+    limits = BodyLimits(request_bytes=100_000)
     with served(board, tmp_path / "server", ServeOptions(limits=limits)) as running:
         yield running
 
@@ -102,7 +102,7 @@ def test_who_has_no_token_cannot_fill_the_line_before_the_board(
             nonlocal looks
             if threading.current_thread().name.startswith("board-call") and many.is_set():
                 looks += 1
-                held.wait(10)
+                held.wait(60)
             return super().events(*args, **kwargs)
 
     with SlowBoard(tmp_path / "slow.db") as slow, served(slow, tmp_path / "server") as server:
@@ -111,16 +111,17 @@ def test_who_has_no_token_cannot_fill_the_line_before_the_board(
         host, port = server.url.removeprefix("http://").split(":")
         with contextlib.ExitStack() as stack:
             links = [
-                stack.enter_context(socket.create_connection((host, int(port)), timeout=10))
+                stack.enter_context(socket.create_connection((host, int(port)), timeout=60))
                 for _ in range(100)
             ]
             for link in links:
                 link.sendall(asked)
-            with server.client(timeout_s=5.0) as client:
+            with server.client() as client:
                 assert client.get(f"{API}/progress").status_code == 200
+            # A hundred would have filled the line; some may ask after the first look has ended.
             held.set()
             assert all(status(link.recv(4096)) == 200 for link in links)
-        assert looks == 1
+        assert 1 <= looks < len(links)
 
 
 # --- other names, other pages ---
@@ -234,11 +235,11 @@ def test_a_form_or_no_content_type_is_no_json(server: ServedBoard, board: TaskBo
     assert board.last_seq() == 0
 
 
-def test_a_body_that_comes_slowly_is_given_up(server: ServedBoard) -> None:
-    began = time.monotonic()
-    slow = head(server, method="POST", content_type="application/json", content_length="500")
-    assert status(raw(server, slow + b'\r\n{"task_type":', wait_s=10)) == 408
-    assert time.monotonic() - began < 8
+def test_a_body_that_comes_slowly_is_given_up(board: TaskBoard, tmp_path: Path) -> None:
+    options = ServeOptions(limits=BodyLimits(read_s=0.3))
+    with served(board, tmp_path / "s", options) as server:
+        slow = head(server, method="POST", content_type="application/json", content_length="500")
+        assert status(raw(server, slow + b'\r\n{"task_type":', wait_s=60)) == 408
 
 
 def test_heads_that_come_slowly_or_never_end_are_cut_off(server: ServedBoard) -> None:
@@ -252,19 +253,27 @@ def test_a_client_that_does_not_read_its_answer_is_cut_off(
 ) -> None:
     """Else each such client would keep a large answer in memory for as long as it likes."""
     monkeypatch.setattr(wire, "STALL_S", 0.3)
+    cut, lost = threading.Event(), wire.TimedProtocol.connection_lost
+
+    def tell(protocol: wire.TimedProtocol, error: Exception | None) -> None:
+        lost(protocol, error)
+        cut.set()
+
+    monkeypatch.setattr(wire.TimedProtocol, "connection_lost", tell)
     board.post_many(Task(task_type="job", payload={"text": "x" * 500_000}) for _ in range(30))
     host, port = server.url.removeprefix("http://").split(":")
     with socket.socket() as link:
         link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        link.settimeout(10)
+        link.settimeout(60)
         link.connect((host, int(port)))
         link.sendall(head(server, path=f"{API}/tasks?limit=30") + b"\r\n")
-        time.sleep(2.0)
+        assert cut.wait(60)
         got = 0
         with contextlib.suppress(ConnectionError):
             while chunk := link.recv(65536):
                 got += len(chunk)
     assert got < 7_000_000, "what it had not read was thrown away with the connection"
+    monkeypatch.undo()
     with server.client() as client:  # who reads gets all of it
         assert len(client.get(f"{API}/tasks", params={"limit": 30}).content) > 8_000_000
 
@@ -272,15 +281,25 @@ def test_a_client_that_does_not_read_its_answer_is_cut_off(
 def test_a_connection_that_does_not_say_what_it_wants_is_cut_off(
     server: ServedBoard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "HEAD_S", 0.3)
-    for said in (b"", b"GET / HT", head(server)):
-        began = time.monotonic()
-        assert raw(server, said + b"", wait_s=10) == b""
-        assert time.monotonic() - began < 5
-    with server.client() as client:  # what rests between requests is another matter
-        assert client.get("/healthz").status_code == 200
-        time.sleep(0.6)
-        assert client.get("/healthz").status_code == 200
+    host = server.url.removeprefix("http://")
+    with contextlib.closing(http.client.HTTPConnection(host, timeout=60)) as resting:
+
+        def ask() -> int:
+            resting.request("GET", "/healthz")
+            with resting.getresponse() as answer:
+                answer.read()
+            return answer.status
+
+        assert ask() == 200
+        connection = resting.sock
+        monkeypatch.setattr(wire, "HEAD_S", 0.3)
+        assert ask() == 200
+        for said in (b"", b"GET / HT", head(server)):
+            assert raw(server, said, wait_s=60) == b"", "it was not answered, and not waited for"
+        # What rested all that time between requests is another matter.
+        monkeypatch.undo()
+        assert ask() == 200
+        assert resting.sock is connection
 
 
 @pytest.mark.parametrize(

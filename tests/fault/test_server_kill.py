@@ -63,7 +63,7 @@ def test_agents_survive_a_server_that_is_killed_again_and_again(
             process.kill()
             process.start()
         for thread in threads:
-            thread.join(100)
+            thread.join(200)
             assert not thread.is_alive()
     with TaskBoard(tmp_path / "board.db") as board:
         tasks = board.list_all()
@@ -129,7 +129,7 @@ def test_stig_agent_run_does_a_board_s_tasks_over_http(
     words += ["--command", f"{sys.executable} {script}"]
     program = "from stigmergy.cli import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     with TaskBoard(tmp_path / "board.db") as board:
@@ -148,9 +148,9 @@ def test_a_server_ends_with_0_when_it_is_asked_to(process: ServerProcess) -> Non
 
     thread = threading.Thread(target=follow)
     thread.start()
-    assert stream.wait(10)
+    assert stream.wait(60)
     assert process.stop() == 0
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
 
 

@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from stigmergy import Task, TaskBoard, TaskStatus
+from stigmergy.board import open_store
 from stigmergy.errors import StigmergyError
 from stigmergy.swarm import Nursery, run_agents
 
@@ -49,7 +51,7 @@ def board(tmp_path: Path):
 def test_a_signal_finishes_the_task_in_hand_and_leaves_no_lease(
     board: TaskBoard, tmp_path: Path, kind: str, number: signal.Signals
 ) -> None:
-    board.post_many(Task(task_type="job", payload={"s": 0.3}) for _ in range(20))
+    board.post_many(Task(task_type="job", payload={"s": 0.3}) for _ in range(200))
     script = tmp_path / "pool.py"
     script.write_text(POOL)
     pool = subprocess.Popen(
@@ -58,7 +60,7 @@ def test_a_signal_finishes_the_task_in_hand_and_leaves_no_lease(
     assert pool.stdout is not None
     assert pool.stdout.readline() == "working\n"
     pool.send_signal(number)
-    output, _ = pool.communicate(timeout=30)
+    output, _ = pool.communicate(timeout=60)
     assert pool.returncode == 0
     assert output.endswith("clean\n")
     states = {task.status for task in board.list_all()}
@@ -85,6 +87,35 @@ def test_a_second_signal_forces(board: TaskBoard, tmp_path: Path) -> None:
     assert pool.returncode == 128 + signal.SIGTERM
 
 
+WAITS = """
+import sys
+from stigmergy.swarm import Stop, stop_on_signals
+stop = Stop()
+with stop_on_signals(stop):
+    print("waits", flush=True)
+    while not stop.wait(0.0):
+        pass
+"""
+
+
+def test_a_signal_is_heeded_wherever_it_comes() -> None:
+    """Half of the time of such a wait its thread has the lock that setting the event takes."""
+    waiting = [
+        subprocess.Popen([sys.executable, "-c", WAITS], stdout=subprocess.PIPE) for _ in range(8)
+    ]
+    try:
+        for process in waiting:
+            assert process.stdout is not None
+            with process.stdout as said:
+                assert said.readline() == b"waits\n"
+            process.terminate()
+        assert [process.wait(60) for process in waiting] == [0] * len(waiting)
+    finally:
+        for process in waiting:
+            process.kill()
+            process.wait()
+
+
 def test_processes_work_a_board_off(board: TaskBoard) -> None:
     board.post_many(Task(task_type="job") for _ in range(10))
     run_agents(board, 2, handlers={"job": handle}, kind="processes")
@@ -95,9 +126,9 @@ def test_processes_work_a_board_off(board: TaskBoard) -> None:
 def test_a_killed_process_is_told_and_its_task_comes_back(board: TaskBoard) -> None:
     board.post(Task(task_type="job", payload={"die": True}, max_attempts=2))
     with pytest.raises(StigmergyError, match="ended with code -9"):
-        run_agents(board, 1, handlers={"job": handle}, kind="processes", lease_s=0.2)
-    assert board.wait(after=10**9, timeout_s=0.3) is False
-    assert board.claim("next") is not None
+        run_agents(board, 1, handlers={"job": handle}, kind="processes", lease_s=60)
+    with TaskBoard(store=open_store(board.url, clock=lambda: time.time() + 61)) as later:
+        assert later.claim("next") is not None
 
 
 def test_the_first_failure_stops_the_others_and_is_raised() -> None:

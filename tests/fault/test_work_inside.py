@@ -218,7 +218,7 @@ def test_a_stop_ends_the_command_with_its_children_and_keeps_the_work(work: Work
     assert process.stdout is not None
     until(process, '"begun"')
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert process.returncode == 0
     handoff = work.result()
     assert (handoff.status, handoff.error, handoff.changes) == ("partial", "stopped", ("new.txt",))
@@ -230,7 +230,7 @@ def test_a_stop_before_any_work_is_failed(work: Workspace) -> None:
     process = work.start()
     until(process, '"begun"')
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert (work.result().status, work.result().error) == ("failed", "stopped")
 
 
@@ -239,7 +239,7 @@ def test_killed_it_leaves_no_result_and_a_checkout_that_can_be_read(work: Worksp
     process = work.start()
     until(process, '"begun"')
     process.kill()
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     os.kill(int((work.folder / "child").read_text()), signal.SIGKILL)
     assert not (work.folder / "result.json").exists()
     assert work.git("status", "--porcelain") == "?? new.txt"
@@ -251,7 +251,7 @@ def test_nobody_reading_its_progress_is_no_failure(work: Workspace) -> None:
     assert process.stdout is not None
     process.stdout.close()
     with process:
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=60) == 0
     assert work.result().status == "complete"
 
 
@@ -307,6 +307,6 @@ def ends(pid: int) -> bool:
     except ProcessLookupError:
         return True
     try:
-        return bool(select.select([descriptor], [], [], 5.0)[0])
+        return bool(select.select([descriptor], [], [], 60.0)[0])
     finally:
         os.close(descriptor)

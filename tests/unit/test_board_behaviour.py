@@ -507,9 +507,9 @@ def test_watch_wakes_on_a_change_long_before_its_poll(board: TaskBoard) -> None:
     began.wait()
     posted_at = time.monotonic()
     board.post(task("a"))
-    thread.join(20)
+    thread.join(60)
     assert [kind for kind, _ in seen] == ["posted"]
-    assert seen[0][1] - posted_at < 10
+    assert seen[0][1] - posted_at < 25
 
 
 def test_events_of_ones_own_stand_in_the_journal(board: TaskBoard, clock: FakeClock) -> None:

@@ -318,7 +318,7 @@ def test_of_many_that_post_one_key_at_once_one_wins_and_all_learn_which(
 
     def post(number: int, mine: TaskBoard) -> None:
         for n in range(10):
-            barrier.wait(20)
+            barrier.wait(60)
             answers[number, f"k{n}"] = mine.post(task(f"t{number}-{n}", f"k{n}"))
 
     threads = [threading.Thread(target=post, args=each) for each in enumerate(handles)]

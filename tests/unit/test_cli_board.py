@@ -22,7 +22,6 @@ from stigmergy.board import Task, TaskBoard, TaskStatus, open_store
 from stigmergy.board.stores.sqlite.migrations import SCHEMA_VERSION
 from stigmergy.cli.board import board as board_app
 from stigmergy.cli.board.reading import moment, seconds
-from stigmergy.cli.board.tail import events_since
 from stigmergy.errors import CorruptError, LostLeaseError, NotFoundError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -480,17 +479,6 @@ def test_a_board_without_tasks_says_so() -> None:
     assert stig("stats") == "no task\n"
 
 
-def test_events_since_a_moment_are_found() -> None:
-    now = [0.0]
-    with TaskBoard(store=open_store("memory:", clock=lambda: now[0])) as board:
-        for at in range(50):
-            now[0] = float(at)
-            board.record("note", data={})
-        for since in (-1.0, 0.0, 7.0, 7.5, 49.0, 50.0):
-            found = [event.at for event in events_since(board, since)]
-            assert found == [at for at in range(50) if at >= since]
-
-
 # --- being an agent ---
 
 
@@ -562,7 +550,7 @@ def test_no_retry_fails_for_good() -> None:
 )
 def test_a_stale_agent_is_refused_whatever_it_says(words: tuple[str, ...]) -> None:
     post("a", task_type="a")
-    claim("a", lease_s=0.001)
+    claim("a", lease_s=0.000_001)
     claim("a", agent="w2")
     before = task("a")
     with pytest.raises(LostLeaseError, match="agent 'w2' claimed it since"):
@@ -959,7 +947,7 @@ def test_the_doctor_finds_and_mends_and_its_exit_code_tells() -> None:
 
 def test_a_note_is_no_fault() -> None:
     post("a", task_type="a")
-    claim("a", lease_s=0.001)
+    claim("a", lease_s=0.000_001)
     document = told("doctor")
     assert document["sound"] is True
     assert document["findings"][0]["kind"] == "lease-overdue"
@@ -1008,7 +996,7 @@ def test_watch_tells_what_happens_until_it_is_stopped(number: signal.Signals) ->
         event = json.loads(watching.stdout.readline())
         assert (event["kind"], event["task_id"], event["agent_id"]) == ("claimed", "a", "w1")
         watching.send_signal(number)
-        rest, errors = watching.communicate(timeout=30)
+        rest, errors = watching.communicate(timeout=60)
     assert (watching.returncode, rest, errors) == (0, "", "")
 
 
@@ -1024,7 +1012,7 @@ def test_watch_begins_now_and_takes_filters() -> None:
                 break
         line = watching.stdout.readline()
         watching.send_signal(signal.SIGINT)
-        watching.communicate(timeout=30)
+        watching.communicate(timeout=60)
     assert watching.returncode == 0
     assert " b board  note: " in line
     assert "old" not in line

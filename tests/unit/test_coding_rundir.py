@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from stigmergy.coding import locking
+from stigmergy.coding.locking import is_free
 from stigmergy.coding.rundir import RunDirectory, StateFolder, new_run_id
 from stigmergy.coding.spec import RunSpec
 from stigmergy.config import Settings
@@ -109,6 +114,20 @@ def test_a_second_run_is_refused_while_another_process_holds_the_lock(
     with state.locked("mine"):
         assert "mine" in (state.holder() or "")
     assert state.holder() is None
+
+
+def test_who_looks_who_is_at_work_is_not_taken_for_one_who_is(
+    state: StateFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with state.locked("ended"):
+        pass
+    look = os.open(tmp_path / ".stigmergy" / "lock", os.O_RDWR)
+    assert is_free(look), "and it has the lock until the file is closed"
+    assert state.holder() is None
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: os.close(look))
+    monkeypatch.setattr(locking, "time", clock)
+    with state.locked("mine"):
+        assert "mine" in (state.holder() or "")
 
 
 def test_refs_are_of_the_run() -> None:

@@ -26,7 +26,7 @@ from stigmergy.monitor import RunView, SwarmView
 from stigmergy.swarm import Nursery
 
 ITEMS = [WorkItem(key=key, title=f"Do {key}", scope=(f"{key}.txt",)) for key in ("A", "B")]
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 
 
 class Hand:

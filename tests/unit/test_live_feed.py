@@ -53,7 +53,7 @@ def applied(document: dict, delta: dict) -> dict:
 
 async def read_until(reader, seq: int) -> tuple[list[bytes], dict]:
     messages, document = [], {}
-    async for message in reader.messages(idle_s=5.0):
+    async for message in reader.messages(idle_s=30.0):
         assert message is not None, "nothing came"
         messages.append(message)
         event, data = parsed(message)
@@ -72,7 +72,7 @@ def test_a_newcomer_gets_a_snapshot_and_then_all_that_changes(board) -> None:
 
     post(board, "before")
     with make_feed(board) as feed:
-        assert feed.wait_caught_up(timeout_s=5)
+        assert feed.wait_caught_up(timeout_s=30)
         document = asyncio.run(watch())
 
     assert set(document["tasks"]) == {"before", "after"}
@@ -118,7 +118,7 @@ def test_all_readers_get_the_very_same_bytes(board) -> None:
         return tuple([(await read_until(reader, 1))[0][1:] for reader in readers])
 
     with make_feed(board) as feed:
-        feed.wait_caught_up(timeout_s=5)
+        feed.wait_caught_up(timeout_s=30)
         first, second = asyncio.run(watch())
 
     assert first == second
@@ -130,7 +130,7 @@ def test_a_slow_reader_is_dropped_and_the_others_go_on(board) -> None:
         loop = asyncio.get_running_loop()
         slow, quick = feed.subscribe(loop), feed.subscribe(loop)
         seen = 0
-        async for message in quick.messages(idle_s=5.0):
+        async for message in quick.messages(idle_s=30.0):
             assert message is not None
             seen += 1
             if slow.dropped:
@@ -156,7 +156,7 @@ def test_nothing_is_said_when_nothing_changed(board) -> None:
 
     post(board, "one")
     with make_feed(board) as feed:
-        feed.wait_caught_up(timeout_s=5)
+        feed.wait_caught_up(timeout_s=30)
         found = asyncio.run(watch())
 
     # A step of the series may end meanwhile; that is time going by, and nothing else is told.
@@ -170,10 +170,10 @@ def test_when_the_feed_ends_so_do_its_streams(board) -> None:
     async def watch() -> int:
         reader = feed.subscribe(asyncio.get_running_loop())
         closing = asyncio.create_task(asyncio.to_thread(feed.close))
-        messages = [m async for m in reader.messages(idle_s=5.0)]
+        messages = [m async for m in reader.messages(idle_s=30.0)]
         await closing
         late = feed.subscribe(asyncio.get_running_loop())
-        assert len([m async for m in late.messages(idle_s=5.0)]) == 1
+        assert len([m async for m in late.messages(idle_s=30.0)]) == 1
         return len(messages)
 
     with make_feed(board) as feed:
@@ -186,7 +186,7 @@ def test_a_finished_feed_has_told_all_and_waited_for_its_readers(board) -> None:
         post(board, "last")
         finishing = asyncio.create_task(asyncio.to_thread(feed.finish, timeout_s=20.0))
         document: dict = {}
-        async for message in reader.messages(idle_s=5.0):
+        async for message in reader.messages(idle_s=30.0):
             event, data = parsed(message)
             document = data if event == "snapshot" else applied(document, data)
         waited = not finishing.done()
@@ -225,7 +225,7 @@ def test_a_board_that_cannot_be_read_is_asked_again(
     source.trouble = trouble
 
     with Feed(source, SwarmView, interval_s=0.01) as feed:
-        assert feed.wait_caught_up(timeout_s=5)
+        assert feed.wait_caught_up(timeout_s=30)
         assert "one" in json.loads(feed.snapshot())["tasks"]
     assert len(caplog.records) == said
 
@@ -289,7 +289,7 @@ def test_a_replay_is_labelled_in_snapshot_and_deltas(board) -> None:
     source = ReplaySource(events, speed=1.0, clock=time.monotonic)
 
     with Feed(source, SwarmView, interval_s=0.01) as feed:
-        feed.wait_caught_up(timeout_s=5)
+        feed.wait_caught_up(timeout_s=30)
         document = json.loads(feed.snapshot())
 
     assert document["run"]["label"] == "REPLAY · simulated"
@@ -303,7 +303,7 @@ def test_going_back_shows_everybody_the_earlier_state(board) -> None:
     async def watch() -> list[int]:
         reader = feed.subscribe(asyncio.get_running_loop())
         counts = []
-        async for message in reader.messages(idle_s=5.0):
+        async for message in reader.messages(idle_s=30.0):
             assert message is not None
             event, data = parsed(message)
             if event == "snapshot":
@@ -315,7 +315,7 @@ def test_going_back_shows_everybody_the_earlier_state(board) -> None:
 
     source = ReplaySource(events, speed=10_000.0, clock=time.monotonic)
     with Feed(source, SwarmView, interval_s=0.01) as feed:
-        feed.wait_caught_up(timeout_s=5)
+        feed.wait_caught_up(timeout_s=30)
         assert asyncio.run(watch()) == [5, 1]
 
 

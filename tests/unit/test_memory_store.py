@@ -76,6 +76,13 @@ def test_a_change_is_a_version_and_earlier_ones_are_kept(memory: Memory, clock: 
     assert keys(memory, "one") == []  # an earlier version is read, not found
 
 
+def test_entries_without_a_key_are_listed_as_they_came(memory: Memory, clock: Clock) -> None:
+    for number in range(20):
+        memory.store("ns", None, number)
+        clock.now += 0.001
+    assert [entry.value for entry in memory.list("ns").entries] == list(range(20))
+
+
 def test_storing_the_same_again_does_nothing(memory: Memory, clock: Clock) -> None:
     first = memory.store("ns", "k", 1)
     clock.now += 9

@@ -3,10 +3,13 @@
 import os
 import subprocess
 import threading
+import time
+from types import SimpleNamespace
 
 import pytest
 
 from stigmergy.coding.git.repository import Repository
+from stigmergy.coding.merge import publish
 from stigmergy.coding.merge.batch import Candidate
 from stigmergy.coding.merge.lander import Lander
 from stigmergy.coding.merge.publish import (
@@ -101,6 +104,39 @@ def test_the_users_changes_elsewhere_stay_staged_or_not(repository, user):
 def test_a_file_that_was_only_touched_is_no_hindrance(repository, user):
     os.utime(user / "tracked", (1, 1))
     assert isinstance(step(repository, user, {"tracked": "2\n"}), Follows)
+
+
+@pytest.mark.parametrize("moment", ["check", "follow"])
+def test_the_users_git_is_waited_for_when_it_has_the_index(repository, user, monkeypatch, moment):
+    """It has for an instant, whatever it does, and is neither in the way nor an error."""
+    lock, waited = user / ".git/index.lock", []
+    tree = WorkingTree(repository, MAIN)
+    old, new = made(user, {"tracked": "2\n"})
+
+    def ends(seconds):
+        waited.append(seconds)
+        lock.unlink()
+
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=ends)
+    monkeypatch.setattr(publish, "time", clock)
+    if moment == "check":
+        lock.touch()
+    assert tree.check(old, new) == Follows(user)
+    tree.announce(old)
+    assert repository.update_refs([(MAIN, new, old)], reason="t")
+    if moment == "follow":
+        lock.touch()
+    assert tree.follow(old, new) == Follows(user)
+    assert len(waited) == 1
+    assert git(user, "status", "--porcelain") == ""
+
+
+def test_an_index_that_stays_locked_is_told_and_the_branch_is_left(repository, user, monkeypatch):
+    monkeypatch.setattr(publish, "_INDEX_LOCK_S", 0.0)
+    (user / ".git/index.lock").touch()
+    outcome = step(repository, user, {"tracked": "2\n"})
+    assert isinstance(outcome, WouldOverwrite)
+    assert "index.lock" in outcome.detail
 
 
 @pytest.mark.parametrize("staged", [False, True])

@@ -81,7 +81,7 @@ def ask(gateway, *, task="F07", token=None, turn=0, model="small", client=None, 
     headers = {"authorization": f"Bearer {token or gateway.issue_token(task=task)}"}
     post = client.post if client is not None else httpx.post
     url = f"{gateway.base_url}/chat/completions"
-    return post(url, json=body, headers=headers, timeout=20)
+    return post(url, json=body, headers=headers, timeout=60)
 
 
 def test_a_call_goes_through_with_the_providers_key_and_name(open_gateway, serve, calls):

@@ -8,7 +8,7 @@ import pytest
 
 from stigmergy.board import Event
 from stigmergy.monitor import Alert, SwarmView, Thresholds
-from stigmergy.monitor.actions import decide
+from stigmergy.monitor.actions import Attention, decide
 from stigmergy.monitor.alerts import KINDS
 
 AGENT = "r/agent-1"
@@ -267,6 +267,19 @@ def test_a_machine_acts_only_on_what_is_stuck_and_only_if_asked_to() -> None:
     (end,) = decide(alerts, "retry")
     assert (end.task_id, end.agent_id, end.alert) == ("a", AGENT, "silent")
     assert end.reason == "r/agent-1 has said nothing of a for 33 min"
+
+
+def test_who_was_stopped_itself_calls_nobody_silent_until_it_has_listened_for_so_long() -> None:
+    attention = Attention(60.0)
+    assert not any(attention.look(float(second)) for second in range(60))
+    assert attention.look(60.0)
+    assert attention.look(89.0), "a look that is a little late is no break"
+    assert not attention.look(5000.0)
+    assert not any(attention.look(5000.0 + second) for second in range(60))
+    assert attention.look(5060.0)
+    alerts = list(working().alerts(2000.0).values())
+    assert decide(alerts, "retry", has_listened=False) == []
+    assert [end.alert for end in decide(alerts, "retry", has_listened=True)] == ["silent"]
 
 
 def test_every_kind_of_alert_is_tested_here() -> None:

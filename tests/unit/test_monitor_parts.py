@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stigmergy import Task, TaskBoard
-from stigmergy.board import Event
+from stigmergy.board import Event, open_store
 from stigmergy.monitor import SwarmView
 from stigmergy.monitor.critical import critical_path
 from stigmergy.monitor.series import MOST_POINTS, Series, Standing
@@ -160,3 +160,27 @@ def test_what_a_person_decided_is_told(
     assert (vote["state"], vote["by"], vote["reason"]) == (state, by, reason)
     assert vote["decided_at"] == 7.0
     assert shown["agents"] == {}, "a person is no agent"
+
+
+def test_an_agent_that_failed_and_holds_nothing_is_idle_and_its_failure_a_fact() -> None:
+    now = [100.0]
+    view = SwarmView()
+    with TaskBoard(store=open_store("memory:", clock=lambda: now[0])) as board:
+        board.post_many(Task(task_type="job", task_id=name) for name in ("a", "b"))
+
+        def agent() -> dict[str, object]:
+            view.take(board.events(after=view.seq))
+            return view.snapshot(now[0])["agents"]["w"]
+
+        held = board.claim("w")
+        assert held is not None
+        assert (agent()["state"], agent()["last_failure"]) == ("working", None)
+        board.fail(held, "no space left", retry=False)
+        failure = {"at": 100.0, "task_id": "a", "error": "no space left"}
+        assert (agent()["state"], agent()["last_failure"]) == ("idle", failure)
+        now[0] = 200.0
+        following = board.claim("w")
+        assert following is not None
+        assert (agent()["state"], agent()["last_failure"]) == ("working", failure)
+        board.complete(following)
+        assert (agent()["state"], agent()["last_failure"]) == ("idle", None)

@@ -20,8 +20,11 @@ import pytest
 
 stop = threading.Event()
 
+def teardown_module():
+    stop.set()
+
 def test_leaves_a_thread():
-    threading.Thread(target=stop.wait, args=(4,), name="left").start()
+    threading.Thread(target=stop.wait, args=(60,), name="left").start()
 
 def test_leaves_a_process():
     test_leaves_a_process.child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1)

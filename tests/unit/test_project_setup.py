@@ -101,10 +101,10 @@ def test_two_at_once_make_it_once(checkout: Path, monkeypatch: pytest.MonkeyPatc
     fcntl.flock(lock, fcntl.LOCK_EX)
     for thread in threads:
         thread.start()
-    both = [waiting.acquire(timeout=30) for _ in threads]
+    both = [waiting.acquire(timeout=60) for _ in threads]
     os.close(lock)
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert both == [True, True]
     assert [kind for setup in setups for kind in setup.made] == ["run"]
 

@@ -215,14 +215,14 @@ def test_a_claim_waits_until_a_task_comes(worker: httpx.Client, board: TaskBoard
     began = time.monotonic()
     (held,) = claim(worker, wait_s=30)
     assert held["task"]["task_type"] == "job"
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 25
     timer.join()
 
 
 def test_a_claim_that_waited_in_vain_gets_nothing(worker: httpx.Client) -> None:
     began = time.monotonic()
     assert claim(worker, wait_s=0.4) == []
-    assert 0.4 <= time.monotonic() - began < 10
+    assert time.monotonic() - began >= 0.4
 
 
 def test_a_waiting_claim_gets_a_task_whose_time_comes(
@@ -372,6 +372,27 @@ def test_a_claim_with_a_key_gives_the_same_tasks_again(
     assert board.progress().in_progress == 2
 
 
+def test_results_and_the_next_claim_with_a_key_happen_once(
+    worker: httpx.Client, board: TaskBoard
+) -> None:
+    board.post_many(Task(task_type="job", task_id=name) for name in ("a", "b", "c"))
+    claimed = worker.post(f"{API}/tasks/claim", json={"agent_id": "w"}).json()["claimed"]
+    body = {
+        "agent_id": "w",
+        "results": [{"lease": claimed[0]["lease"], "result": {"ok": True}}],
+    }
+    headers = {"Idempotency-Key": "k-exchange"}
+    first = worker.post(f"{API}/tasks/complete-and-claim", json=body, headers=headers)
+    again = worker.post(f"{API}/tasks/complete-and-claim", json=body, headers=headers)
+    assert (first.status_code, first.json()) == (200, again.json())
+    assert [each["task"]["task_id"] for each in first.json()["claimed"]] == ["b"]
+    Claimed.model_validate(first.json())
+    assert board.progress().completed == 1
+    assert worker.post(f"{API}/tasks/complete-and-claim", json=body | {"results": []}).is_error
+    person = body | {"capabilities": ["person"]}
+    assert worker.post(f"{API}/tasks/complete-and-claim", json=person).status_code == 403
+
+
 def test_the_same_key_of_another_token_is_another_key(
     worker: httpx.Client, http: httpx.Client, board: TaskBoard
 ) -> None:
@@ -473,6 +494,31 @@ def test_events_come_in_pages(http: httpx.Client, board: TaskBoard) -> None:
     assert [event["task_id"] for event in one] == ["j7"]
 
 
+def test_a_page_of_large_events_ends_early_and_the_next_goes_on(
+    http: httpx.Client, server: ServedBoard, board: TaskBoard
+) -> None:
+    board.post(Task(task_type="job", task_id="t"))
+    for n in range(300):
+        size = 60_000 if n >= 60 else 10
+        board.record("note", task_id="t" if n % 2 else "", data={"n": n, "text": "x" * size})
+    for path, wanted in ((f"{API}/events", 301), (f"{API}/tasks/t/history", 151)):
+        seqs: list[int] = []
+        pages, more = 0, True
+        while more:
+            answer = http.get(path, params={"after": seqs[-1] if seqs else 0})
+            assert len(answer.content) < 8 * 1024**2 + 100_000
+            page = answer.json()
+            EventPage.model_validate(page)
+            seqs += [event["seq"] for event in page["events"]]
+            more, pages = page["more"], pages + 1
+        assert len(seqs) == len(set(seqs)) == wanted
+        assert seqs == sorted(seqs)
+        assert pages >= 2 or wanted == 151
+    with server.remote() as remote:
+        assert remote.history("t") == board.history("t")
+        assert remote.events(limit=5) == board.events(limit=5)
+
+
 def test_streams_and_waiting_claims_end_with_the_server(board: TaskBoard, tmp_path: Path) -> None:
     ended: list[str] = []
 
@@ -491,12 +537,16 @@ def test_streams_and_waiting_claims_end_with_the_server(board: TaskBoard, tmp_pa
         threads = [threading.Thread(target=work, args=(server,)) for work in (follow, wait)]
         for thread in threads:
             thread.start()
-        time.sleep(0.5)
+        with server.client() as client:
+            there = ("stigmergy_server_waiting_claims 1.0", "stigmergy_server_streams 1.0")
+            until = time.monotonic() + 50
+            while not all(line in (text := client.get("/metrics").text) for line in there):
+                assert time.monotonic() < until, text
         began = time.monotonic()
     for thread in threads:
-        thread.join(20)
+        thread.join(50)
     assert sorted(ended) == ["claim", "stream"]
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 40, "the claim would have waited for a minute"
 
 
 # --- the page, and what is not there ---

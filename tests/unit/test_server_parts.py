@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import threading
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -23,6 +24,8 @@ from stigmergy.server.origins import Origins
 from stigmergy.server.rates import Rate, RateTable
 from stigmergy.server.streams import EventStream, journal_chunks
 from stigmergy.server.tail import JournalTail, Subscription, line_of
+from stigmergy.server.wire import TimedProtocol
+from stigmergy.testing.serving import served
 
 
 class CountingBoard(TaskBoard):
@@ -54,13 +57,21 @@ def with_desk(
     asyncio.run(run())
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    """Within a time that is far more than enough."""
+    for _ in range(3000):
+        if holds():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come to that")
+
+
 def test_a_thousand_waiting_claims_cost_a_few_claims_of_the_board() -> None:
     async def work(board: CountingBoard, desk: ClaimDesk) -> None:
         waiting = [
             asyncio.create_task(desk.claim(Order(agent_id=f"w{n}"), wait_s=30)) for n in range(1000)
         ]
-        await asyncio.sleep(0.3)
-        assert desk.waiting == 1000
+        await until(lambda: desk.waiting == 1000)
         board.claims = 0
         await asyncio.to_thread(board.post_many, [Task(task_type="job") for _ in range(10)])
         done: set[Any] = set()
@@ -86,7 +97,7 @@ def test_who_waits_longest_is_served_first_and_each_gets_what_it_can_do() -> Non
         waiting = []
         for order in orders:
             waiting.append(asyncio.create_task(desk.claim(order, wait_s=30)))
-            await asyncio.sleep(0.05)
+            await until(lambda: desk.waiting == len(waiting))
         post = partial(board.post, Task(task_type="job", requires=("gpu",)))
         await asyncio.to_thread(post)
         assert [task.claimed_by for task in await waiting[1]] == ["gpu"]
@@ -170,6 +181,31 @@ def test_answers_are_kept_by_key_and_a_dead_server_s_are_done_again(tmp_path: Pa
     second.close()
 
 
+def test_answers_are_bounded_by_bytes_the_oldest_go_first(tmp_path: Path) -> None:
+    path = tmp_path / "answers.db"
+
+    def fill(book: AnswerBook, numbers: range) -> None:
+        for n in numbers:
+            assert book.begin(f"k{n}", b"r", now=float(n)) == Fresh(again=False)
+            book.finish(f"k{n}", Answer(200, "text/plain", b"x" * 1_000))
+
+    def kept(book: AnswerBook) -> list[int]:
+        found = [n for n in range(30) if isinstance(book.begin(f"k{n}", b"r", now=30.0), Answer)]
+        for n in set(range(30)) - set(found):
+            book.forget(f"k{n}")
+        return found
+
+    book = AnswerBook(path, server="one", most_bytes=8_000)
+    fill(book, range(9))
+    assert kept(book) == [3, 4, 5, 6, 7, 8]
+    fill(book, range(9, 11))
+    book.close()
+    again = AnswerBook(path, server="two", most_bytes=8_000)
+    fill(again, range(11, 12))
+    assert kept(again) == [6, 7, 8, 9, 10, 11]
+    again.close()
+
+
 @pytest.mark.parametrize(
     ("host", "given", "ours"),
     [
@@ -238,3 +274,25 @@ def test_a_stream_that_ends_while_the_server_closes_ends_once() -> None:
 
     asyncio.run(work())
     assert [message.get("more_body") for message in sent] == [None, True, False]
+
+
+def test_no_answer_waits_for_its_head_to_be_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: list[int] = []
+    connect = TimedProtocol.connection_made
+
+    def made(protocol: TimedProtocol, transport: asyncio.Transport) -> None:
+        peer = transport.get_extra_info("socket")
+        options.append(peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        connect(protocol, transport)
+
+    monkeypatch.setattr(TimedProtocol, "connection_made", made)
+    with (
+        TaskBoard(tmp_path / "b.db") as board,
+        served(board, tmp_path / "server") as server,
+        server.client() as client,
+    ):
+        assert client.get("/api/v1/progress").is_success
+    assert options
+    assert all(options)

@@ -64,7 +64,7 @@ def runs(pid: int) -> bool:
 
 
 def wait_for_the_end_of(pids: set[int]) -> None:
-    give_up = time.monotonic() + 20
+    give_up = time.monotonic() + 60
     while any(map(runs, pids)) and time.monotonic() < give_up:
         time.sleep(0.02)
     assert not {pid for pid in pids if runs(pid)}

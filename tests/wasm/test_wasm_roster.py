@@ -68,10 +68,10 @@ TestRoster = RosterMachine.TestCase
 
 def test_a_slot_that_is_freed_is_taken_next() -> None:
     free = FreeSlots(4)
-    assert free.take(3) == [0, 1, 2]
-    free.give_back([1])
+    assert free.take(3).tolist() == [0, 1, 2]
+    free.give_back(np.array([1]))
     assert free[0] == 1
-    assert free.take(2) == [1, 3]
+    assert free.take(2).tolist() == [1, 3]
     assert len(free) == 0
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from stigmergy.board.blobs import BlobFolder, is_reference
+from stigmergy.board.figures import Figures, measure
 from stigmergy.board.intake import check_names
 from stigmergy.board.rules import Rules
 from stigmergy.board.store import Query, Store
@@ -124,9 +125,15 @@ class BoardView:
             cancelled=counts.get(TaskStatus.CANCELLED, 0),
         )
 
-    def events(self, *, after: int = 0, limit: int = 1000) -> list[Event]:
-        """The journal from just after `after`, oldest first."""
-        return self._store.events(after=after, limit=limit)
+    def figures(self, *, now: float) -> Figures:
+        """The board in figures, as it stands at `now`."""
+        return measure(self._store, now=now)
+
+    def events(
+        self, *, after: int = 0, limit: int = 1000, task_id: str | None = None
+    ) -> list[Event]:
+        """The journal from just after `after`, oldest first; of one task if it is named."""
+        return self._store.events(after=after, limit=limit, task_id=task_id)
 
     def history(self, task_id: str) -> list[Event]:
         """What happened to one task, oldest first."""

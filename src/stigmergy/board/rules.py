@@ -271,6 +271,16 @@ class Rules:
             known, paused=tuple(paused), limits=tuple(limits), schedules=tuple(schedules)
         )
 
+    def stored(self) -> list[Rule]:
+        """As the store keeps them: `of` these is the same again."""
+        told = [pause_rule(kind) for kind in self.paused]
+        told += [limit.rule() for limit in self.limits]
+        told += [schedule.rule() for schedule in self.schedules]
+        if self.retention is not None:
+            rule = self.retention.rule(next_at=self.retention_due_at or 0.0)
+            told.append(replace(rule, due_at=self.retention_due_at))
+        return [*told, FAIR] if self.is_fair else told
+
     def pauses(self, task_type: str) -> bool:
         """Tasks of the type are not claimed."""
         return task_type in self.paused or ALL in self.paused

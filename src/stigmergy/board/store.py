@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from stigmergy.board.census import Census
 from stigmergy.board.task import Event, JsonObject, Lease, Task, TaskStatus
 from stigmergy.errors import UsageError
 
@@ -307,6 +308,14 @@ class Store(Protocol):
 
     def counts(self, parent_id: str | None) -> dict[TaskStatus, int]:
         """How many tasks stand where: the children of a parent, or all with None."""
+        ...
+
+    def census(self, *, now: float) -> Census:
+        """What stands on the board, as `census_of` all tasks tells it; no task is read for it."""
+        ...
+
+    def tally(self, *, after: int, since: float) -> dict[str, int]:
+        """As `tally_of` the events with a `seq` above `after`, of those from `since` on."""
         ...
 
     def events(self, *, after: int, limit: int, task_id: str | None = None) -> list[Event]:

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-from collections.abc import Generator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from stigmergy.board import DEFAULT_LEASE_S
 from stigmergy.board.task import new_task_id
-from stigmergy.cli.board.place import BoardUrl, open_board
+from stigmergy.cli.board.reach import Place, open_any, over_http
 from stigmergy.cli.board.reading import seconds
-from stigmergy.config import TOKEN_VARIABLE
 from stigmergy.errors import UsageError
 from stigmergy.swarm import Nursery, Stop, SwarmAgent, stop_on_signals
-from stigmergy.swarm.agentboard import AgentBoard
 from stigmergy.swarm.command import CommandHandler
 
 __all__ = ["agent"]
@@ -38,7 +32,6 @@ def options() -> None:
     """Take tasks from a board, here or over HTTP."""
 
 
-@agent.command()
 def run(
     *,
     command: Annotated[
@@ -66,15 +59,7 @@ def run(
     until_idle: Annotated[
         bool, typer.Option("--until-idle", help="End when nothing is left for these agents.")
     ] = False,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="For a board over HTTP; else STIG_TOKEN."),
-    ] = None,
-    authority: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The CA certificate that an https board is checked by."),
-    ] = None,
-    board: BoardUrl = None,
+    board: Place,
 ) -> None:
     """Let a program do the tasks of a board, on this machine or another.
 
@@ -101,7 +86,7 @@ def run(
     first = name or f"agent-{new_task_id()[:8]}"
     with (
         stop_on_signals(stop),
-        _opened(board, token_file, authority, stop) as opened,
+        open_any(board, may="worker", stop=stop) as opened,
         Nursery(stop) as nursery,
     ):
         for number in range(1, agents + 1):
@@ -118,28 +103,4 @@ def run(
             )
 
 
-@contextmanager
-def _opened(
-    url: str | None, token_file: Path | None, authority: Path | None, stop: Stop
-) -> Generator[AgentBoard]:
-    if url is None or not url.startswith(("http://", "https://")):
-        if token_file is not None or authority is not None:
-            raise UsageError("--token-file and --authority are for a board over HTTP")
-        with open_board(url) as board:
-            yield board
-        return
-    from stigmergy.swarm.remote import RemoteBoard
-
-    verify = None if authority is None else str(authority)
-    with RemoteBoard(url, token=_token(token_file), verify=verify, stop=stop) as remote:
-        yield remote
-
-
-def _token(file: Path | None) -> str:
-    if file is None:
-        if token := os.environ.get(TOKEN_VARIABLE):
-            return token
-        raise UsageError("a board over HTTP asks for a token: give --token-file or set STIG_TOKEN")
-    from stigmergy.server.auth import Scope, chosen_token, read_token_file
-
-    return chosen_token(read_token_file(file), Scope.WORKER)
+agent.command(name="run")(over_http(run))

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from stigmergy.board import Event, TaskBoard
-from stigmergy.cli.board.place import open_board as open_any_board
+from stigmergy.cli.board.reach import Authority, Place, TokenFile, open_any
 from stigmergy.cli.console import clean, day_time, short_agent
 from stigmergy.cli.journal import Journal, is_held, open_board, read_journal, state_folder
 from stigmergy.cli.standing import read_board
@@ -21,6 +21,8 @@ from stigmergy.cli.wording import describe
 from stigmergy.coding.rundir import RunDirectory, StateFolder
 from stigmergy.errors import NotFoundError, UsageError
 from stigmergy.monitor import SwarmView
+from stigmergy.swarm import Stop
+from stigmergy.swarm.anyboard import AnyBoard
 
 __all__ = ["logs"]
 
@@ -39,8 +41,10 @@ def logs(
     ] = None,
     board_url: Annotated[
         str | None,
-        typer.Option("--board", metavar="URL", help="A board of its own, instead of a run."),
+        typer.Option("--board", metavar="URL", help="A board or a server, instead of a run."),
     ] = None,
+    token_file: TokenFile = None,
+    authority: Authority = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on as it happens, until the run ends.")
     ] = False,
@@ -62,7 +66,9 @@ def logs(
       stig logs worker-2 --board sqlite:///board.db --follow
     """
     if board_url is not None:
-        _of_board(board_url, name, run=run, follow=follow, as_json=as_json)
+        _of_board(
+            Place(board_url, token_file, authority), name, run=run, follow=follow, as_json=as_json
+        )
         return
     state = state_folder(repo)
     directory = state.find(run)
@@ -79,26 +85,25 @@ def logs(
             _follow(state, directory, board, telling, printer)
 
 
-def _of_board(url: str, name: str | None, *, run: str | None, follow: bool, as_json: bool) -> None:
+def _of_board(
+    place: Place, name: str | None, *, run: str | None, follow: bool, as_json: bool
+) -> None:
     """What the journal of any board says; followed, it goes on until it is interrupted."""
     if run is not None:
         raise UsageError("give --run or --board, not both")
-    with open_any_board(url) as board:
+    with open_any(place) as board:
         picks = None if name is None else _picker_of_board(name, board)
         printer = _Printer(Console(highlight=False), picks, as_json=as_json)
         view = SwarmView()
-        while True:
-            events = board.events(after=view.seq)
+        while events := board.events(after=view.seq):
             for event in events:
                 printer.tell(event, view.take([event]))
-            if events:
-                continue
-            if not follow:
-                return
-            board.wait(after=view.seq, timeout_s=_IDLE_S)
+        if follow:
+            for event in board.watch(after=view.seq, stop=Stop()):
+                printer.tell(event, view.take([event]))
 
 
-def _picker_of_board(name: str, board: TaskBoard) -> Picks:
+def _picker_of_board(name: str, board: AnyBoard) -> Picks:
     if board.get(name) is not None or board.history(name):
         return lambda event: event.task_id == name
     agents = read_board(board).agents.rows

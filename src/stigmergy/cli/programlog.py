@@ -23,11 +23,21 @@ __all__ = ["JsonLines", "LogFormat", "LogLevel", "PlainLines", "secrets_of", "wr
 
 LogFormat = Annotated[
     Literal["text", "json"] | None,
-    typer.Option("--log-format", help="Of the program's log on stderr."),
+    typer.Option(
+        "--log-format",
+        metavar="FORM",
+        help="Of the program's log on stderr: text or json.",
+        rich_help_panel="Watching",
+    ),
 ]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"] | None,
-    typer.Option("--log-level", help="The least that is logged; `info` tells what happens."),
+    typer.Option(
+        "--log-level",
+        metavar="LEVEL",
+        help="The least that is logged: debug, info (what happens), warning or error.",
+        rich_help_panel="Watching",
+    ),
 ]
 
 _SECRET_NAME: Final = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|HEADERS)$")

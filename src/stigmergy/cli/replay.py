@@ -11,6 +11,7 @@ import typer
 
 from stigmergy.board import Event, TaskBoard
 from stigmergy.cli.journal import open_board, state_folder
+from stigmergy.cli.run_options import check_port
 from stigmergy.cli.serve import announce
 from stigmergy.config import TOKEN_VARIABLE
 from stigmergy.errors import NotFoundError
@@ -29,7 +30,9 @@ def replay(
         float,
         typer.Option(min=0.1, max=10_000, help="Seconds of the run for each second that passes."),
     ] = 1.0,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    port: Annotated[
+        int, typer.Option(metavar="PORT", callback=check_port, help="0 takes a free one.")
+    ] = 0,
     token_file: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Lines of a scope and a token; made if it is not there."),

@@ -17,6 +17,32 @@ from stigmergy.cli.dry_run import show_plan
 from stigmergy.cli.journal import is_held
 from stigmergy.cli.live import make_display
 from stigmergy.cli.programlog import LogFormat, LogLevel, write_log
+from stigmergy.cli.run_options import (
+    LANDING,
+    WATCHING,
+    WORK,
+    WORKERS,
+    AgentCommand,
+    Agents,
+    AgentShell,
+    Approve,
+    AsJson,
+    BudgetTokens,
+    BudgetUsd,
+    Confine,
+    DryRun,
+    Gate,
+    MaxSteps,
+    MemoryFile,
+    Model,
+    Network,
+    Plain,
+    Repo,
+    Serve,
+    ServePort,
+    Target,
+    TaskTimeout,
+)
 from stigmergy.cli.serve import beside
 from stigmergy.cli.steer import lift_pause
 from stigmergy.cli.trace import COLLECTOR
@@ -32,18 +58,7 @@ from stigmergy.config import load_settings
 from stigmergy.errors import UsageError
 from stigmergy.swarm import Signalled, Stop, stop_on_signals
 
-__all__ = ["AsJson", "Plain", "Repo", "Serve", "ServePort", "launch", "resume", "run"]
-
-Repo = Annotated[Path, typer.Option("--repo", help="The git repository to work on.")]
-Plain = Annotated[bool, typer.Option("--plain", help="Lines instead of the live table.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
-Serve = Annotated[
-    bool,
-    typer.Option("--serve", help="Serve the run while it works: its address is printed."),
-]
-ServePort = Annotated[
-    int, typer.Option(min=0, max=65535, metavar="PORT", help="For --serve; 0 takes a free one.")
-]
+__all__ = ["launch", "resume", "run"]
 
 
 def run(
@@ -51,87 +66,87 @@ def run(
     repo: Repo = Path(),
     features: Annotated[
         Path | None,
-        typer.Option(help="A FEATURES.json: id, description, files, acceptance, depends_on …"),
-    ] = None,
-    objective: Annotated[
-        str | None, typer.Option(help="What is to be built; a model plans it, sprint by sprint.")
-    ] = None,
-    each: Annotated[
-        str | None, typer.Option(help="A glob: one task for each tracked file that matches.")
-    ] = None,
-    task: Annotated[
-        str, typer.Option(help="With --each: what to do; {path} stands for the file.")
-    ] = "",
-    agents: Annotated[int | None, typer.Option(help="Agents at work at a time.")] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="PRESET:MODEL, URL#MODEL, or replay:FILE for a recording."),
-    ] = None,
-    agent_command: Annotated[
-        str | None,
-        typer.Option(help="Do tasks with this program instead: 'black {path}'. No shell."),
-    ] = None,
-    agent_shell: Annotated[
-        bool, typer.Option("--agent-shell", help="Give --agent-command to /bin/sh -c.")
-    ] = False,
-    gate: Annotated[
-        str | None,
         typer.Option(
-            help="The command that proves a change; `none` for no proof. Found if not given."
+            help="A FEATURES.json: id, description, files, acceptance, depends_on …",
+            rich_help_panel=WORK,
         ),
     ] = None,
-    gate_timeout: Annotated[float | None, typer.Option(help="Seconds.")] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            help="What is to be built; a model plans it, sprint by sprint.", rich_help_panel=WORK
+        ),
+    ] = None,
+    each: Annotated[
+        str | None,
+        typer.Option(
+            help="A glob: one task for each tracked file that matches.", rich_help_panel=WORK
+        ),
+    ] = None,
+    task: Annotated[
+        str,
+        typer.Option(
+            help="With --each: what to do; {path} stands for the file.", rich_help_panel=WORK
+        ),
+    ] = "",
+    agents: Agents = None,
+    model: Model = None,
+    agent_command: AgentCommand = None,
+    agent_shell: AgentShell = False,
+    gate: Gate = None,
+    gate_timeout: Annotated[
+        float | None, typer.Option(help="Seconds.", rich_help_panel=LANDING)
+    ] = None,
     strategy: Annotated[
         Literal["fast-forward", "rebase", "merge-commit"] | None,
-        typer.Option(help="How branches come onto the target."),
+        typer.Option(
+            metavar="HOW",
+            help="How branches land: fast-forward, rebase or merge-commit.",
+            rich_help_panel=LANDING,
+        ),
     ] = None,
-    target: Annotated[
-        str | None, typer.Option(help="The branch to land on; the checked-out one if not given.")
-    ] = None,
-    budget_usd: Annotated[float | None, typer.Option(help="Hard limit for the run.")] = None,
-    budget_tokens: Annotated[int | None, typer.Option(help="Hard limit for the run.")] = None,
-    task_timeout: Annotated[float | None, typer.Option(help="Seconds for one task.")] = None,
-    max_steps: Annotated[
-        int | None, typer.Option(help="Model calls in one task, of the built-in agent.")
-    ] = None,
+    target: Target = None,
+    budget_usd: BudgetUsd = None,
+    budget_tokens: BudgetTokens = None,
+    task_timeout: TaskTimeout = None,
+    max_steps: MaxSteps = None,
     record: Annotated[
-        Path | None, typer.Option(help="Append what the model says to this file, for replay.")
+        Path | None,
+        typer.Option(
+            help="Append what the model says to this file, for replay.", rich_help_panel=WORKERS
+        ),
     ] = None,
     memory_namespace: Annotated[
         list[str] | None,
-        typer.Option(metavar="NS", help="Tell planner and agents what is known there; repeatable."),
+        typer.Option(
+            metavar="NS",
+            help="Tell planner and agents what is known there; repeatable.",
+            rich_help_panel=WORKERS,
+        ),
     ] = None,
-    memory: Annotated[
-        Path | None,
-        typer.Option(metavar="PATH", help="The memory's file; the repository's own if not given."),
-    ] = None,
-    confine: Annotated[
-        Literal["auto", "bubblewrap", "none"] | None,
-        typer.Option(help="How sandboxes are confined; `auto` takes what works here."),
-    ] = None,
-    network: Annotated[
-        bool, typer.Option("--network", help="Grant agents and gates the network.")
-    ] = False,
+    memory: MemoryFile = None,
+    confine: Confine = None,
+    network: Network = False,
     allow_empty: Annotated[
         bool | None,
         typer.Option(
             "--allow-empty/--no-allow-empty",
             help="Believe an agent that changed nothing; by default only a command over --each.",
+            rich_help_panel=LANDING,
         ),
     ] = None,
-    approve: Annotated[
-        Literal["none", "plan", "landings"] | None,
-        typer.Option(help="Let a person approve each plan, or whatever lands."),
-    ] = None,
+    approve: Approve = None,
     otel: Annotated[
         bool,
-        typer.Option("--otel", help=f"Send a trace to otel_endpoint, or {COLLECTOR}."),
+        typer.Option(
+            "--otel",
+            help=f"Send a trace to otel_endpoint, or {COLLECTOR}.",
+            rich_help_panel=WATCHING,
+        ),
     ] = False,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, show the plan, start nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     serve: Serve = False,
     serve_port: ServePort = 0,
     plain: Plain = False,

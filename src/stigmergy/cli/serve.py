@@ -14,6 +14,7 @@ import typer
 from stigmergy.board import TaskBoard
 from stigmergy.cli.board.place import BoardUrl, open_board
 from stigmergy.cli.programlog import LogFormat, LogLevel, write_log
+from stigmergy.cli.run_options import check_port
 from stigmergy.coding.git.repository import Repository
 from stigmergy.coding.run import Beside
 from stigmergy.coding.rundir import RunDirectory, StateFolder, state_home
@@ -32,7 +33,9 @@ def serve(
     host: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Where to listen; this machine alone by default.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8420,
+    port: Annotated[
+        int, typer.Option(metavar="PORT", callback=check_port, help="0 takes a free one.")
+    ] = 8420,
     token_file: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Lines of a scope and a token; made if it is not there."),

@@ -9,7 +9,6 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from stigmergy.board import TaskBoard
 from stigmergy.cli.console import (
     amount,
     clean,
@@ -22,6 +21,7 @@ from stigmergy.cli.console import (
     short_agent,
 )
 from stigmergy.monitor import AgentRow, SwarmView
+from stigmergy.swarm.anyboard import BoardJournal
 
 __all__ = ["alerts_table", "board_document", "board_page", "read_board"]
 
@@ -30,10 +30,10 @@ _AGENTS: Final = 20
 _LINES: Final = 8
 _ASKED: Final = 10
 _COUNTS: Final = ("pending", "claimed", "in_progress", "completed", "failed", "cancelled")
-_STYLES: Final = {"stuck": "bold red", "failed": "red", "gone": "red", "working": "cyan"}
+_STYLES: Final = {"stuck": "bold red", "gone": "red", "working": "cyan"}
 
 
-def read_board(board: TaskBoard) -> SwarmView:
+def read_board(board: BoardJournal) -> SwarmView:
     """The whole journal of a board, folded."""
     view = SwarmView()
     while batch := board.events(after=view.seq, limit=_PAGE):
@@ -163,12 +163,19 @@ def _agents(view: SwarmView, now: float) -> RenderableType | None:
             data(row.task_id or "", "bold"),
             duration(now - row.since),
             str(row.finished),
-            data(row.doing),
+            data(_doing(row, now)),
         )
     rest = len(rows) - _AGENTS
     return Group(table, Text(f"… and {rest} more", style="dim")) if rest > 0 else table
 
 
+def _doing(row: AgentRow, now: float) -> str:
+    if row.held or row.last_failure is None:
+        return row.doing
+    failure = row.last_failure
+    return f"{failure.task_id} failed {duration(now - failure.at)} ago: {failure.error}"
+
+
 def _by_interest(row: AgentRow) -> tuple[int, float, str]:
-    order = ("stuck", "working", "waiting", "failed", "idle", "gone")
+    order = ("stuck", "working", "waiting", "idle", "gone")
     return order.index(row.state), row.since, row.name

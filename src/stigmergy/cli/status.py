@@ -17,7 +17,7 @@ from rich.text import Text
 from stigmergy.board import Task, TaskType
 from stigmergy.board.approvals import waits_for_person
 from stigmergy.cli import figures
-from stigmergy.cli.board.place import open_board as open_any_board
+from stigmergy.cli.board.reach import Authority, Place, TokenFile, open_any
 from stigmergy.cli.console import (
     clean,
     clock_time,
@@ -60,8 +60,10 @@ def status(
     ] = False,
     board_url: Annotated[
         str | None,
-        typer.Option("--board", metavar="URL", help="A board of its own, instead of a run."),
+        typer.Option("--board", metavar="URL", help="A board or a server, instead of a run."),
     ] = None,
+    token_file: TokenFile = None,
+    authority: Authority = None,
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
     repo: Annotated[Path, typer.Option("--repo", help="The repository.")] = Path(),
 ) -> None:
@@ -79,9 +81,12 @@ def status(
       stig status --all
 
       stig status --board sqlite:///board.db
+
+      stig status --board http://127.0.0.1:8420 --token-file tokens
     """
     if board_url is not None:
-        _show_board(run, board_url, all_runs=all_runs, as_json=as_json)
+        place = Place(board_url, token_file, authority)
+        _show_board(run, place, all_runs=all_runs, as_json=as_json)
         return
     state = state_folder(repo)
     console = Console()
@@ -98,10 +103,10 @@ def status(
         console.print(_page(journal, waits, now=time.time()))
 
 
-def _show_board(run: str | None, url: str, *, all_runs: bool, as_json: bool) -> None:
+def _show_board(run: str | None, place: Place, *, all_runs: bool, as_json: bool) -> None:
     if run is not None or all_runs:
         raise UsageError("give a run or --board, not both")
-    with open_any_board(url) as board:
+    with open_any(place) as board:
         view, named, now = read_board(board), board.url, time.time()
     if as_json:
         print(json.dumps(board_document(view, url=named, now=now), indent=2))

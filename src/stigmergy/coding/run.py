@@ -47,7 +47,7 @@ from stigmergy.coding.worker import Worker
 from stigmergy.config import Settings
 from stigmergy.errors import TransientError, UsageError
 from stigmergy.monitor import RunView, SwarmView, Thresholds
-from stigmergy.monitor.actions import decide
+from stigmergy.monitor.actions import Attention, decide
 from stigmergy.monitor.tracing.live import live_traces
 from stigmergy.swarm import Heartbeat, Nursery, Stop
 
@@ -232,6 +232,7 @@ class _Run:
         )
         settings = context.spec.settings
         self._view = SwarmView(Thresholds(silent_s=settings.stuck_after_s))
+        self._attention = Attention(settings.stuck_after_s)
         self._ticked_at = 0.0
         self._opened_at = context.board.last_seq()
         """What came before was logged, and heeded, by the process that was there before."""
@@ -367,7 +368,8 @@ class _Run:
             return
         self._ticked_at = now
         self._view.tick(now)
-        for end in decide(self._view.alerts.values(), action):
+        listened = self._attention.look(now)
+        for end in decide(self._view.alerts.values(), action, has_listened=listened):
             ended = self.context.interrupts.end(
                 end.task_id, agent_id=end.agent_id, reason=end.reason
             )

@@ -6,7 +6,6 @@ folder hides itself from git with a `.gitignore` of its own, so the user's files
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -23,6 +22,7 @@ from pydantic import ValidationError
 
 from stigmergy.coding.git.process import run_git
 from stigmergy.coding.git.repository import Repository
+from stigmergy.coding.locking import is_free, take
 from stigmergy.coding.protected import STATE_FOLDER
 from stigmergy.coding.spec import RunSpec
 from stigmergy.errors import CorruptError, NotFoundError, UsageError
@@ -250,11 +250,7 @@ def _holder(path: Path) -> str | None:
     except OSError:
         return None
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _written(fd)
-    else:
-        return None
+        return None if is_free(fd) else _written(fd)
     finally:
         os.close(fd)
 
@@ -267,9 +263,7 @@ def _locked(path: Path, run_id: str) -> Generator[str | None]:
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not take(fd):
             yield _written(fd)
             return
         os.ftruncate(fd, 0)

@@ -8,6 +8,7 @@ its reason. Whether the work is any good the merge queue decides.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,9 @@ from stigmergy.models.redaction import Redactor
 __all__ = ["Tokens", "Worker"]
 
 _IDLE_S: Final = 1.0
+_LEAVING_S: Final = 5.0
+"""A run that ends waits so long for a board that cannot be used."""
+_AGAIN_S: Final = 0.2
 _MOST_PROGRESS: Final = 2000
 """Lines of progress that one attempt may write into the journal."""
 
@@ -77,6 +81,7 @@ class Worker:
                 continue
             if not worked:
                 self.run.pulse.wait(after=seen, timeout_s=_IDLE_S)
+        self._leave()
 
     def _turn(self) -> AbstractContextManager[bool]:
         """Where the agents work one at a time, wait until it is this one's turn."""
@@ -102,6 +107,18 @@ class Worker:
         with suppress(LostLeaseError):  # it was reported after all, or somebody else has it
             self.run.board.release(self._dropped, reason="the board could not be used")
         self._dropped = None
+
+    def _leave(self) -> None:
+        """Give back what would else be held until its lease ends, if the board can be used soon."""
+        until = time.monotonic() + _LEAVING_S
+        while True:
+            try:
+                self._give_back()
+                return
+            except TransientError:
+                if time.monotonic() > until:
+                    return  # nobody can be told; the lease ends by itself
+                time.sleep(_AGAIN_S)  # the run's stop is set already, so it wakes nobody
 
     def _claim(self) -> Task | None:
         return self.run.board.claim(

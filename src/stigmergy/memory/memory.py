@@ -393,8 +393,10 @@ def _called(namespace: str, key: str | None) -> str:
 
 
 def _new_key(now: float) -> str:
-    at = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
-    return f"{at}-{secrets.token_hex(4)}"
+    """Entries are listed by their keys: so in the order in which they came, within a second too."""
+    second, part = divmod(now, 1)
+    at = time.strftime("%Y%m%d-%H%M%S", time.gmtime(second))
+    return f"{at}-{int(part * 65_536):04x}{secrets.token_hex(4)}"
 
 
 def _refuse_secrets(entry: Entry) -> None:

@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from stigmergy.monitor.alerts import Alert, AlertKind
 
-__all__ = ["EndAttempt", "StuckAction", "decide"]
+__all__ = ["Attention", "EndAttempt", "StuckAction", "decide"]
 
 StuckAction = Literal["none", "retry"]
 """`retry`: the attempt ends as failed, and the task is tried again while attempts last."""
@@ -30,12 +30,42 @@ class EndAttempt:
     reason: str
 
 
-def decide(alerts: Iterable[Alert], action: StuckAction) -> list[EndAttempt]:
-    """What to do about these alerts; one thing for each task."""
+class Attention:
+    """Whether one who listens has done so for long enough to call somebody else silent.
+
+    A machine that was suspended, and a process that was stopped, find at their return that nobody
+    has said a word for all that time.
+    """
+
+    def __init__(self, silent_s: float) -> None:
+        self._silent_s = silent_s
+        self._looked_at: float | None = None
+        self._since = 0.0
+
+    def look(self, now: float) -> bool:
+        """Note that it looks at that time; whether it has without a break for `silent_s`."""
+        before, self._looked_at = self._looked_at, now
+        if before is None or abs(now - before) > self._silent_s / 2:
+            self._since = now
+        return now - self._since >= self._silent_s
+
+
+def decide(
+    alerts: Iterable[Alert], action: StuckAction, *, has_listened: bool = True
+) -> list[EndAttempt]:
+    """What to do about these alerts; one thing for each task.
+
+    Args:
+        alerts: all that stand.
+        action: what is to be done at all.
+        has_listened: for as long as it takes to call somebody silent, see `Attention`.
+    """
     if action == "none":
         return []
     found: dict[str, EndAttempt] = {}
     for alert in alerts:
+        if alert.kind == "silent" and not has_listened:
+            continue
         if alert.kind in _ACTED_UPON:
             end = EndAttempt(
                 task_id=alert.subject, agent_id=alert.agent_id, alert=alert.kind, reason=alert.text

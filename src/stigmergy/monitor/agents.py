@@ -1,8 +1,8 @@
 """The agents of a board as its journal tells them: what each holds, does, and has used.
 
 An agent that holds nothing writes nothing, so nobody can tell from a journal whether it still
-lives: it is `idle`. It is `gone` when its lease ran out and nothing was heard of it since, or its
-run has ended.
+lives: it is `idle`, whatever came of its latest task. It is `gone` when its lease ran out and
+nothing was heard of it since, or its run has ended.
 """
 
 from __future__ import annotations
@@ -16,12 +16,22 @@ from stigmergy.monitor.attempts import Attempt
 from stigmergy.monitor.reading import amount, text
 from stigmergy.monitor.tasks import APPROVAL, TaskRow
 
-__all__ = ["AgentBook", "AgentRow", "AgentState"]
+__all__ = ["AgentBook", "AgentRow", "AgentState", "Failure"]
 
-AgentState = Literal["idle", "working", "waiting", "stuck", "failed", "gone"]
+AgentState = Literal["idle", "working", "waiting", "stuck", "gone"]
 
+_ERROR_CHARS: Final = 200
 REMEMBERED: Final = 5000
 """Agents that hold nothing are forgotten beyond so many, the longest silent first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An attempt of an agent that failed."""
+
+    at: float
+    task_id: str
+    error: str
 
 
 @dataclass(slots=True)
@@ -42,8 +52,8 @@ class AgentRow:
     tokens: int | None = None
     cost_usd: float | None = None
     last_seen: float = 0.0
-    has_failed: bool = False
-    """What it did last ended in failure, and it has begun nothing since."""
+    last_failure: Failure | None = None
+    """Its latest attempt that failed; None once it has completed another."""
     gone: bool = False
     expirations: int = 0
     """Leases of it that ran out, one after another."""
@@ -67,7 +77,7 @@ class AgentRow:
         """In one word."""
         if self.held and not self.lost:
             return "stuck" if self.stuck else "waiting" if self.waiting else "working"
-        return "gone" if self.gone or self.lost else "failed" if self.has_failed else "idle"
+        return "gone" if self.gone or self.lost else "idle"
 
 
 class AgentBook:
@@ -146,7 +156,7 @@ class AgentBook:
 def _claimed(book: AgentBook, row: AgentRow, event: Event, task: TaskRow | None) -> None:
     book.hold(row, event)
     row.task_type = task.task_type if task else ""
-    row.since, row.waiting, row.has_failed = event.at, False, False
+    row.since, row.waiting = event.at, False
     row.doing = "preparing" if row.task_type in (TaskType.CODE, TaskType.FIX) else ""
 
 
@@ -192,7 +202,7 @@ def _completed(book: AgentBook, row: AgentRow, event: Event, _task: TaskRow | No
     book.drop(row, event)
     row.finished += 1
     row.expirations = 0
-    row.has_failed = False
+    row.last_failure = None
 
 
 def _failed(book: AgentBook, row: AgentRow, event: Event, _task: TaskRow | None) -> None:
@@ -200,7 +210,7 @@ def _failed(book: AgentBook, row: AgentRow, event: Event, _task: TaskRow | None)
         return  # it failed because of another task
     book.drop(row, event)
     row.failed += 1
-    row.has_failed = True
+    row.last_failure = Failure(event.at, event.task_id, text(event, "error")[:_ERROR_CHARS])
 
 
 def _expired(book: AgentBook, row: AgentRow, event: Event, _task: TaskRow | None) -> None:

@@ -34,6 +34,13 @@ def of_agent(row: AgentRow) -> JsonObject:
         "cost_usd": row.cost_usd,
         "finished": row.finished,
         "failed": row.failed,
+        "last_failure": None
+        if row.last_failure is None
+        else {
+            "at": row.last_failure.at,
+            "task_id": row.last_failure.task_id,
+            "error": row.last_failure.error,
+        },
         "last_seen": row.last_seen,
     }
 

@@ -39,7 +39,17 @@ from stigmergy.server.live import routes as live
 from stigmergy.server.origins import Origins
 from stigmergy.server.problems import Problem, invalid, problem_of, problem_response
 from stigmergy.server.rates import Rate, RateTable
-from stigmergy.server.routes import blobs, journal, leases, memory, metrics, site, steering, tasks
+from stigmergy.server.routes import (
+    blobs,
+    journal,
+    leases,
+    memory,
+    metrics,
+    site,
+    steering,
+    tasks,
+    whole,
+)
 from stigmergy.server.tail import JournalTail
 
 __all__ = ["AppSettings", "build_app", "openapi_document", "routers"]
@@ -76,6 +86,7 @@ def routers() -> list[APIRouter]:
         leases.router,  # before tasks: /tasks/claim is no task
         tasks.router,
         steering.router,
+        whole.router,
         journal.router,
         blobs.router,
         memory.router,

@@ -17,6 +17,9 @@ __all__ = [
     "LONGEST_WAIT_S",
     "AgentsWish",
     "BlobReference",
+    "CancelMany",
+    "Choice",
+    "Chosen",
     "ClaimOrder",
     "Claimed",
     "Completion",
@@ -24,7 +27,9 @@ __all__ = [
     "EntryPage",
     "EventDocument",
     "EventPage",
+    "ExchangeOrder",
     "Failure",
+    "FiguresDocument",
     "HeldTask",
     "Hits",
     "LeaseDocument",
@@ -43,10 +48,15 @@ __all__ = [
     "Remembered",
     "Renewal",
     "Report",
+    "Result",
+    "RetryMany",
+    "RuleDocument",
+    "RulesDocument",
     "Ruling",
     "StartOrder",
     "TaskDocument",
     "TaskPage",
+    "Wanted",
 ]
 
 LONGEST_WAIT_S: Final = 60.0
@@ -164,6 +174,34 @@ class TaskPage(_Told):
     """What `cursor` takes for the tasks after these; null on the last page."""
 
 
+class FiguresDocument(_Told):
+    """The board in figures. Null is unknown, or that there is none."""
+
+    by_type: dict[str, dict[str, int]]
+    """Of each type how many tasks stand where, without zeros."""
+    oldest_ready_s: float | None
+    """How long the task waits that could be claimed the longest."""
+    held: int
+    overdue: int
+    """Held tasks whose lease has run out."""
+    throughput: dict[str, dict[str, int] | None]
+    """Of the last `minute` and `hour`; null where the journal does not go back so far."""
+
+
+class RuleDocument(_Told):
+    """A rule: its name begins with its kind, and what its body holds goes by that."""
+
+    name: str
+    body: dict[str, Any]
+    due_at: float | None
+
+
+class RulesDocument(_Told):
+    """All rules of the board."""
+
+    rules: list[RuleDocument]
+
+
 # Leases -------------------------------------------------------------------------------------
 
 
@@ -191,16 +229,34 @@ class LeaseDocument(_Told):
         )
 
 
-class ClaimOrder(_Given):
-    """What an agent asks for."""
+class Wanted(_Given):
+    """What an agent wants to take."""
 
     agent_id: Name
     limit: Annotated[int, Field(ge=1, le=_MOST_AT_ONCE)] = 1
     capabilities: Names = Field(default_factory=list[str])
     task_types: Names | None = None
     lease_s: Seconds | None = None
+
+
+class ClaimOrder(Wanted):
+    """What an agent asks for."""
+
     wait_s: Annotated[float, Field(ge=0, le=LONGEST_WAIT_S, allow_inf_nan=False)] = 0.0
     """Wait so long until there is one."""
+
+
+class Result(_Given):
+    """What came of a task."""
+
+    lease: LeaseDocument
+    result: dict[str, Any] = Field(default_factory=dict[str, Any])
+
+
+class ExchangeOrder(Wanted):
+    """Results, and what the agent wants next."""
+
+    results: Annotated[list[Result], Field(min_length=1, max_length=_MOST_AT_ONCE)]
 
 
 class HeldTask(_Told):
@@ -275,6 +331,33 @@ class Reason(_Given):
     reason: str = "cancelled"
 
 
+class Choice(_Given):
+    """Tasks that pass all that is given; null does not filter."""
+
+    statuses: list[Annotated[TaskStatus, Field(strict=False)]] | None = None
+    task_types: Names | None = None
+    parent_id: TaskId | None = None
+
+
+class CancelMany(Choice):
+    """Which tasks to cancel, of those that are not finished."""
+
+    reason: str = "cancelled"
+
+
+class RetryMany(Choice):
+    """Which tasks to begin anew, of those that failed or were cancelled."""
+
+    error: str = ""
+    """Only those whose error has this text in it."""
+
+
+class Chosen(_Told):
+    """The tasks that something was done to for their own sake."""
+
+    task_ids: list[str]
+
+
 class Priority(_Given):
     """A place in the claim order."""
 
@@ -329,6 +412,8 @@ class EventPage(_Told):
     """Events, oldest first."""
 
     events: list[EventDocument]
+    more: bool
+    """Whether there are others after these."""
     last_seq: int
     """Of the journal's latest event; 0 before the first."""
 

@@ -21,6 +21,8 @@ __all__ = ["Answer", "AnswerBook", "Conflict", "Fresh"]
 _KEPT_S: Final = 24 * 3600.0
 _MOST: Final = 200_000
 """Answers; the oldest go first."""
+_MOST_BYTES: Final = 256 * 1024**2
+"""Of answers together; beyond it the oldest go, until a quarter of it is free."""
 _SWEEP_EVERY: Final = 1_000
 _SCHEMA: Final = """
     CREATE TABLE IF NOT EXISTS answers (
@@ -68,10 +70,12 @@ class AnswerBook:
     Args:
         path: the file; only this user can read it.
         server: names this process among those that ever served the board.
+        most_bytes: so much is kept.
     """
 
-    def __init__(self, path: Path, *, server: str) -> None:
+    def __init__(self, path: Path, *, server: str, most_bytes: int = _MOST_BYTES) -> None:
         self._server = server
+        self._most_bytes = most_bytes
         self._lock = threading.Lock()
         self._writes = 0
         try:
@@ -84,6 +88,7 @@ class AnswerBook:
             # A power cut may forget the latest answers: their requests are then done again.
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.executescript(_SCHEMA)
+            self._bytes = self._counted_bytes()
         except (OSError, sqlite3.Error) as error:
             raise UsageError(f"the server cannot keep its answers in {path}: {error}") from error
 
@@ -119,6 +124,9 @@ class AnswerBook:
                 "UPDATE answers SET status = ?, media_type = ?, body = ? WHERE key = ?",
                 (answer.status, answer.media_type, answer.body, key),
             )
+            self._bytes += len(answer.body)
+            if self._bytes > self._most_bytes:
+                self._make_room()
 
     def forget(self, key: str) -> None:
         """Nothing was done: the key is free again."""
@@ -141,6 +149,20 @@ class AnswerBook:
         """Let go of the file."""
         with self._lock:
             self._db.close()
+
+    def _counted_bytes(self) -> int:
+        (size,) = self._db.execute("SELECT coalesce(sum(length(body)), 0) FROM answers").fetchone()
+        return int(size)
+
+    def _make_room(self) -> None:
+        # What was counted since may have been forgotten, so that it is less than was thought.
+        self._db.execute(
+            "DELETE FROM answers WHERE key IN (SELECT key FROM (SELECT key, sum(length(body)) "
+            "OVER (ORDER BY at DESC, key) AS newer FROM answers WHERE body IS NOT NULL) "
+            "WHERE newer > ?)",
+            (self._most_bytes * 3 // 4,),
+        )
+        self._bytes = self._counted_bytes()
 
     def _put(self, key: str, request: bytes, now: float) -> None:
         self._db.execute(

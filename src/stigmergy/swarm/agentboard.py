@@ -46,7 +46,7 @@ class AgentBoard(Protocol):
         task_types: Iterable[str] | None = None,
         lease_s: float | None = None,
     ) -> list[Task]:
-        """See `TaskBoard.complete_and_claim`; a remote one needs a call for each."""
+        """See `TaskBoard.complete_and_claim`; an older server needs a call for each."""
         ...
 
     def start(self, held: Lease | Task) -> Task:

@@ -36,6 +36,7 @@ class Heartbeat:
         self._board = board
         self._held: set[Held] = set()
         self._wake = threading.Condition()
+        self._asked = False
         self._stopped = False
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -74,16 +75,17 @@ class Heartbeat:
     def check(self) -> None:
         """Renew everything now, to learn at once what was cancelled."""
         with self._wake:
+            self._asked = True  # the thread may be renewing, and not hear it
             self._wake.notify()
 
     def _beat(self) -> None:
         while True:
             with self._wake:
+                if not (self._stopped or self._asked):
+                    self._wake.wait(min((held.lease_s / 3 for held in self._held), default=None))
                 if self._stopped:
                     return
-                self._wake.wait(min((held.lease_s / 3 for held in self._held), default=None))
-                if self._stopped:
-                    return
+                self._asked = False
                 due = list(self._held)
             for held in due:
                 self._renew(held)

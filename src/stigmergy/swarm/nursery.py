@@ -6,6 +6,7 @@ block ends. SIGINT and SIGTERM ask for a clean stop; the second one ends the pro
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import threading
@@ -142,10 +143,12 @@ def stop_on_signals(stop: threading.Event) -> Generator[Signalled]:
     signalled = Signalled()
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
+        if signalled.number or stop.is_set():
             os._exit(_BY_SIGNAL + number)
         signalled.number = number
-        stop.set()
+        # By another thread: this one may be interrupted just where it has the event's own lock, as
+        # whoever waits for it does, and would wait for itself. `threading` has such locks, too.
+        _thread.start_new_thread(stop.set, ())
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

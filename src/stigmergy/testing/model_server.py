@@ -173,7 +173,7 @@ class ScriptedModelServer:
         """Let every `Held` answer go, now and from now on."""
         self._released.set()
 
-    def wait_for_requests(self, count: int, *, timeout_s: float = 10.0) -> None:
+    def wait_for_requests(self, count: int, *, timeout_s: float = 60.0) -> None:
         """Wait until `count` requests arrived.
 
         Raises:
@@ -183,7 +183,7 @@ class ScriptedModelServer:
             if not self._changed.wait_for(lambda: len(self._seen) >= count, timeout_s):
                 raise TimeoutError(f"{len(self._seen)} of {count} requests arrived")
 
-    def wait_for_hang_up(self, *, timeout_s: float = 10.0) -> None:
+    def wait_for_hang_up(self, *, timeout_s: float = 60.0) -> None:
         """Wait until a client has gone away from an answer that was not finished.
 
         Raises:

@@ -15,7 +15,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -27,6 +26,7 @@ from urllib.parse import quote, urlencode
 import psutil
 
 from stigmergy.errors import StigmergyError, UnsupportedError, UsageError
+from stigmergy.testing.ports import free_port
 
 __all__ = ["PostgresServer", "find_binaries"]
 
@@ -95,7 +95,7 @@ class PostgresServer:
         binaries = find_binaries()
         if binaries is None:
             raise UnsupportedError("PostgreSQL is not installed: apt-get install postgresql")
-        port = port or (_free_port(host) if host else 5432)
+        port = port or (free_port(host) if host else 5432)
         listen = {"listen_addresses": host, "port": str(port)}
         server = cls(
             folder.absolute(),
@@ -310,9 +310,3 @@ def _account() -> pwd.struct_passwd:
 def _environment() -> dict[str, str]:
     """Without the settings that libpq and the server would take from the user."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-
-
-def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]

@@ -34,10 +34,10 @@ FILES: Final = {"gate.sh": "for file in *.txt; do [ -s $file ] || exit 1; done\n
 """What the repository of such a run begins with."""
 
 _ITEMS: Final = 12
+_LAST: Final = f"F{_ITEMS - 1:02}.txt"
 _AGENT: Final = 'sleep 0.1; echo "$STIG_DESCRIPTION" > "$STIG_PATH"'
 _SETTINGS: Final[dict[str, Any]] = {
     "agents": 3,
-    "agent_command": _AGENT,
     "agent_shell": True,
     "gate": "sh gate.sh",
     "max_attempts": 20,  # killed agents count as attempts
@@ -73,6 +73,7 @@ class Survival:
 def undisturbed(repository: Path) -> tuple[str, float]:
     """Run to the end without a kill; the final tree, and how long it took in seconds."""
     began = time.monotonic()
+    _let_it_end(repository)
     with _Process(repository) as process:
         _expect_green(process)
     return _tree(repository), time.monotonic() - began
@@ -86,15 +87,17 @@ def survive(
     rng: random.Random,
     victims: Sequence[Victim] = ("orchestrator",),
 ) -> Survival:
-    """Run to the end with up to `kills` kills, each within so long after a (re)start.
+    """Run to the end with `kills` kills, each within so long after a (re)start.
 
-    A run that ends before its kill came is not killed any more.
+    The last item is held back until there were so many, or a quick run would be over before.
     """
     survival = Survival()
     for _ in range(_MOST_RESUMES):
         resumed = bool(StateFolder(repository).runs())
         with _Process(repository) as process:
             _disturb(process, survival, kills=kills, within_s=within_s, rng=rng, victims=victims)
+            if len(survival.kills) == kills:
+                _let_it_end(repository)
             process.wait()
         if resumed and process.ready_s is not None:
             survival.recovery_s.append(process.ready_s)
@@ -103,6 +106,17 @@ def survive(
             _examine(repository, survival)
             return survival
     raise StigmergyError(f"the run did not end after {_MOST_RESUMES} resumes")
+
+
+def _gate_of(repository: Path) -> Path:
+    """The file that the last item waits for. Its folder is shared with the agents."""
+    folder = repository.with_name(f"{repository.name}.signals")
+    folder.mkdir(exist_ok=True)
+    return folder / "end"
+
+
+def _let_it_end(repository: Path) -> None:
+    _gate_of(repository).touch()
 
 
 def _disturb(
@@ -250,7 +264,11 @@ def _main(repository: Path) -> int:
 
     runs = StateFolder(repository).runs()
     if not runs:
-        return run_items(repository, _items(), on_line=say, **_SETTINGS).outcome.exit_code
+        end = _gate_of(repository)
+        held = f'[ "$STIG_PATH" != {_LAST} ] || until [ -e {end} ]; do sleep 0.02; done; '
+        settings: dict[str, Any] = {"agent_command": held + _AGENT, "sandbox_share": (end.parent,)}
+        settings |= _SETTINGS
+        return run_items(repository, _items(), on_line=say, **settings).outcome.exit_code
     if runs[-1].report.exists():  # it was killed at its very end
         return int(json.loads(runs[-1].report.read_bytes())["exit_code"])
     return resume_run(repository, on_line=say).outcome.exit_code

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,10 +20,11 @@ from stigmergy.errors import StigmergyError
 from stigmergy.server.auth import Scope, make_token_file, read_token_file
 from stigmergy.server.serving import ServeOptions, serving_board
 from stigmergy.swarm.remote import RemoteBoard
+from stigmergy.testing.ports import free_port
 
 __all__ = ["ServedBoard", "ServerProcess", "served"]
 
-_START_S: Final = 30.0
+_START_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class ServerProcess:
     def __init__(self, board_url: str, folder: Path) -> None:
         self._board_url = board_url
         self._folder = folder
-        self._port = _free_port()
+        self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._file = folder / "tokens"
         if not self._file.exists():
@@ -133,7 +133,7 @@ class ServerProcess:
         if process is None:
             return 0
         process.send_signal(number)
-        return process.wait(30)
+        return process.wait(60)
 
     def _answers(self) -> bool:
         try:
@@ -145,9 +145,3 @@ class ServerProcess:
 
 def _tokens(file: Path) -> dict[Scope, str]:
     return {token.scope: token.text for token in read_token_file(file)}
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port

@@ -5,13 +5,14 @@ No engine is known here.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar, overload
+from typing import TypeVar, cast, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from stigmergy.errors import NotFoundError, UsageError
 from stigmergy.wasm.engine import Slots
+from stigmergy.wasm.slotindex import slot_index
 
 __all__ = ["ActiveAgents", "AgentState", "FreeSlots", "Roster", "SwarmFullError", "distinct"]
 
@@ -45,14 +46,35 @@ class FreeSlots(Sequence[int]):
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._fresh = 0
-        self._freed: list[int] = []
+        self._freed = np.zeros(0, dtype=np.int64)
+        """A stack: `_waiting` of them, the one that is taken next at the end."""
+        self._waiting = 0
 
-    def take(self, count: int) -> list[int]:
+    def take(self, count: int) -> Slots:
         """Take slots.
 
         Raises:
             SwarmFullError: There are not so many; none was taken.
         """
+        self._require(count)
+        kept = self._waiting - min(count, self._waiting)
+        reused = np.sort(self._freed[kept : self._waiting])
+        fresh = np.arange(self._fresh, self._fresh + count - len(reused))
+        self._waiting = kept
+        self._fresh += len(fresh)
+        return np.concatenate((reused, fresh)) if len(reused) else fresh
+
+    def take_one(self) -> int:
+        """Take a slot, as `take`, for less."""
+        if self._waiting:
+            self._waiting -= 1
+            return int(self._freed[self._waiting])
+        if self._fresh == self.limit:
+            self._require(1)
+        self._fresh += 1
+        return self._fresh - 1
+
+    def _require(self, count: int) -> None:
         if count > len(self):
             taken = self.limit - len(self)
             message = (
@@ -60,20 +82,20 @@ class FreeSlots(Sequence[int]):
                 f"{count} more are wanted; kill agents, or make it with a larger max_agents"
             )
             raise SwarmFullError(message)
-        reused = min(count, len(self._freed))
-        slots = sorted(self._freed[len(self._freed) - reused :])
-        del self._freed[len(self._freed) - reused :]
-        slots.extend(range(self._fresh, self._fresh + count - reused))
-        self._fresh += count - reused
-        return slots
 
-    def give_back(self, slots: Sequence[int]) -> None:
+    def give_back(self, slots: Slots) -> None:
         """Free slots that were taken."""
-        self._freed.extend(slots)
+        end = self._waiting + len(slots)
+        if end > len(self._freed):
+            longer = np.zeros(max(end, 2 * len(self._freed)), dtype=np.int64)
+            longer[: self._waiting] = self._freed[: self._waiting]
+            self._freed = longer
+        self._freed[self._waiting : end] = slots
+        self._waiting = end
 
-    def undo(self, slots: Sequence[int], used: int) -> None:
+    def undo(self, slots: Slots, used: int) -> None:
         """Free slots that were taken last, when `used` was so many."""
-        self._freed.extend(slot for slot in slots if slot < used)
+        self.give_back(slots[slots < used])
         self._fresh = used
 
     @property
@@ -82,7 +104,7 @@ class FreeSlots(Sequence[int]):
         return self._fresh
 
     def __len__(self) -> int:
-        return len(self._freed) + self.limit - self._fresh
+        return self._waiting + self.limit - self._fresh
 
     @overload
     def __getitem__(self, index: int) -> int: ...
@@ -92,9 +114,9 @@ class FreeSlots(Sequence[int]):
         if isinstance(index, slice):
             return [self[position] for position in range(*index.indices(len(self)))]
         position = range(len(self))[index]
-        if position < len(self._freed):
-            return self._freed[-1 - position]
-        return self._fresh + position - len(self._freed)
+        if position < self._waiting:
+            return int(self._freed[self._waiting - 1 - position])
+        return self._fresh + position - self._waiting
 
 
 def distinct(numbers: npt.NDArray[np.integer]) -> list[int]:
@@ -137,27 +159,27 @@ class Roster:
         Raises:
             SwarmFullError: There is no room; nothing was changed.
         """
-        taken = self.free_slots.take(count)
-        slots = np.array(taken, dtype=np.int64)
+        slots = self.free_slots.take(count)
         width = arguments.shape[1]
         self._grow(self.free_slots.used, width)
         first = self.next_agent_id
         ids = np.arange(first, first + count)
         self._remember(first + count)
         self._slot_of[first - self._first_id : first + count - self._first_id] = slots
-        self.agent_ids[slots] = ids
-        self.entries[slots] = entry
-        self.widths[slots] = width
+        rows = slot_index(slots)
+        self.agent_ids[rows] = ids
+        self.entries[rows] = entry
+        self.widths[rows] = width
         if width:
-            self.arguments[slots, :width] = arguments
-        self.cohorts[slots] = _FREE
+            self.arguments[rows, :width] = arguments
+        self.cohorts[rows] = _FREE
         self.next_agent_id = first + count
         self.live += count
         return slots
 
     def add_one(self, entry: int, arguments: Sequence[int]) -> int:
         """Number and seat one new agent, as `add`, for less. Returns its slot."""
-        slot = self.free_slots.take(1)[0]
+        slot = self.free_slots.take_one()
         self._grow(self.free_slots.used, len(arguments))
         agent_id = self.next_agent_id
         self._remember(agent_id + 1)
@@ -176,7 +198,7 @@ class Roster:
         """Take agents off; their slots are free now."""
         self._slot_of[self.agent_ids[slots] - self._first_id] = _FREE
         self.agent_ids[slots] = _FREE
-        self.free_slots.give_back(slots.tolist())
+        self.free_slots.give_back(slots)
         self.live -= len(slots)
 
     def slot(self, agent_id: int) -> int:
@@ -209,19 +231,16 @@ class Roster:
         Raises:
             NotFoundError: One of them is not there.
         """
-        try:
-            if not isinstance(agent_ids, Sequence | np.ndarray | int):
-                agent_ids = list(agent_ids)
-            numbers = np.asarray(agent_ids)
-            whole = numbers.dtype.kind in "iub" or not numbers.size
-            places = numbers.astype(np.int64).reshape(-1) - self._first_id
-        except (TypeError, ValueError, OverflowError):
-            whole, places = False, np.array([-1])
-        known = (places >= 0) & (places < self.next_agent_id - self._first_id)
-        slots = np.full(len(places), _FREE, dtype=np.int64)
-        if not whole:
-            known[:] = False
-        slots[known] = self._slot_of[places[known]]
+        if not isinstance(agent_ids, Sequence | np.ndarray | int):
+            agent_ids = list(agent_ids)
+        numbers = self._numbers(cast("Sequence[int]", agent_ids))
+        if numbers is None:
+            slots = np.array([_FREE])
+        else:
+            places = numbers - self._first_id
+            known = (places >= 0) & (places < self.next_agent_id - self._first_id)
+            slots = np.full(len(places), _FREE, dtype=np.int64)
+            slots[known] = self._slot_of[places[known]]
         if (slots == _FREE).any():
             for agent_id in agent_ids:
                 self.slot(agent_id)  # raises for the first that is not there
@@ -231,6 +250,20 @@ class Roster:
             return slots
         firsts = np.unique(slots, return_index=True)[1]
         return slots if len(firsts) == len(slots) else slots[np.sort(firsts)]
+
+    def _numbers(self, agent_ids: Sequence[int]) -> npt.NDArray[np.int64] | None:
+        """Return numbers as an array; None where they are no integers, or surely not all here."""
+        if isinstance(agent_ids, range):
+            if len(agent_ids) > self.live:
+                return None
+            return np.arange(agent_ids.start, agent_ids.stop, agent_ids.step)
+        try:
+            numbers = np.asarray(agent_ids)
+            if numbers.dtype.kind in "iub" or not numbers.size:
+                return numbers.astype(np.int64).reshape(-1)
+        except (TypeError, ValueError, OverflowError):
+            pass
+        return None
 
     def _remember(self, next_id: int) -> None:
         """Make room for numbers below `next_id`, forgetting the oldest that are dead."""

@@ -10,6 +10,7 @@ from stigmergy.wasm.module.model import PAGE_BYTES
 from stigmergy.wasm.programs import Programs
 from stigmergy.wasm.roster import Roster, distinct
 from stigmergy.wasm.seats import Entry, Program, Seated
+from stigmergy.wasm.slotindex import slot_index
 
 __all__ = ["Seating"]
 
@@ -84,8 +85,9 @@ class Seating:
                 # An agent in a cohort without its call would be one that has nothing to do.
                 seat.leave(in_cohort)
                 raise
-            roster.cohort_slots[chosen] = in_cohort
-            roster.cohorts[chosen] = cohort
+            rows = slot_index(chosen)
+            roster.cohort_slots[rows] = in_cohort
+            roster.cohorts[rows] = cohort
             for slot in chosen.tolist() if self.memory_init or self.identities else ():
                 self.identities.pop(slot, None)
                 if entry.program.has_memory:
@@ -93,8 +95,13 @@ class Seating:
 
     def _begin(self, seat: Seated, entry: Entry, slots: Slots, in_cohort: Slots) -> None:
         roster = self._roster
-        for width in distinct(roster.widths[slots]):
-            rows = np.flatnonzero(roster.widths[slots] == width)
+        widths = roster.widths[slot_index(slots)]
+        several = distinct(widths)
+        if len(several) == 1:
+            seat.begin(in_cohort, entry, roster.arguments[slot_index(slots), : several[0]])
+            return
+        for width in several:
+            rows = np.flatnonzero(widths == width)
             seat.begin(in_cohort[rows], entry, roster.arguments[slots[rows], :width])
 
     def _identities_of(self, slots: Slots) -> npt.NDArray[np.uint32]:

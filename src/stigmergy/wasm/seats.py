@@ -14,6 +14,7 @@ from stigmergy.wasm.engines import Placed
 from stigmergy.wasm.hostcalls import HostCall, ResolvedImports
 from stigmergy.wasm.module.model import FunctionType, Module, ValueType
 from stigmergy.wasm.roster import FreeSlots
+from stigmergy.wasm.slotindex import slot_index
 from stigmergy.wasm.values import Number, to_bits, words_of
 
 __all__ = ["Entry", "Program", "Seated"]
@@ -152,8 +153,7 @@ class Seated:
     def enter(self, owners: Slots, agent_ids: npt.NDArray[np.uint32]) -> Slots:
         """Begin fresh instances for agents; returns their slots in the cohort."""
         used = self._free.used
-        taken = self._free.take(len(owners))
-        places = np.array(taken, dtype=np.int64)
+        places = self._free.take(len(owners))
         try:
             if self._free.used > len(self.owners):
                 capacity = min(max(self._free.used, 2 * len(self.owners)), self._free.limit)
@@ -163,16 +163,16 @@ class Seated:
                 self.owners = longer
             self.cohort.create(places, agent_ids)
         except BaseException:
-            self._free.undo(taken, used)
+            self._free.undo(places, used)
             raise
-        self.owners[places] = owners
+        self.owners[slot_index(places)] = owners
         return places
 
     def leave(self, places: Slots) -> None:
         """End instances."""
         self.cohort.discard(places)
         self.owners[places] = -1
-        self._free.give_back(places.tolist())
+        self._free.give_back(places)
 
     def begin(self, places: Slots, entry: Entry, words: Words) -> None:
         """Give agents their call: arguments become parameters, or go to globals."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +11,10 @@ import numpy.typing as npt
 from stigmergy.wasm.engine import Slots, Status, Trap
 from stigmergy.wasm.hostcalls import HostCall
 from stigmergy.wasm.module.model import Module
-from stigmergy.wasm.result import SwarmResult
+from stigmergy.wasm.result import AgentArrays, SwarmResult
 from stigmergy.wasm.roster import Roster, distinct
 from stigmergy.wasm.seats import Entry, Seated
-from stigmergy.wasm.values import Number, numbers_of
+from stigmergy.wasm.values import array_of
 
 __all__ = ["tell"]
 
@@ -42,10 +43,8 @@ def tell(
 
 def _tell_idle(ids: npt.NDArray[np.int64], result: SwarmResult) -> None:
     """Agents of a module without functions finish at once, with 0."""
-    numbers: list[int] = ids.tolist()
-    result.agent_results.update(dict.fromkeys(numbers, 0))
-    result.agent_outputs.update(dict.fromkeys(numbers, b""))
-    result.instruction_counts.update(dict.fromkeys(numbers, 0))
+    result.result_arrays.append(AgentArrays(ids, np.zeros(len(ids), dtype=np.int32)))
+    result.count_arrays.append(AgentArrays(ids, np.zeros(len(ids), dtype=np.uint64)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +58,18 @@ class _Table:
 
     def tell_counts(self, result: SwarmResult) -> None:
         """Tell what each used and wrote, and where they ran."""
-        numbers: list[int] = self.ids.tolist()
-        counts: list[int] = self.seat.cohort.counts(self.in_cohort).tolist()
-        result.instruction_counts.update(zip(numbers, counts, strict=True))
+        counts = self.seat.cohort.counts(self.in_cohort)
+        result.count_arrays.append(AgentArrays(self.ids, counts))
         if self.seat.program.calls(HostCall.OUTPUT, HostCall.LOG):
-            outputs = self.seat.cohort.outputs(self.in_cohort)
-            result.agent_outputs.update(zip(numbers, outputs, strict=True))
-        else:
-            result.agent_outputs.update(dict.fromkeys(numbers, b""))
+            result.output_lists.append((self.ids, self.seat.cohort.outputs(self.in_cohort)))
         there = result.agents_on.get(self.seat.device, 0)
-        result.agents_on[self.seat.device] = there + len(numbers)
+        result.agents_on[self.seat.device] = there + len(self.ids)
 
     def tell_ends(self, result: SwarmResult) -> None:
         """Tell who goes on, who trapped, and who had nothing to do."""
         statuses = self.seat.cohort.statuses(self.in_cohort)
+        if (statuses == Status.FINISHED).all():
+            return
         going_on = (statuses == Status.READY) | (statuses == Status.WAITING)
         result.unfinished.extend(self.ids[going_on].tolist())
         trapped = np.flatnonzero(statuses == Status.TRAPPED)
@@ -83,8 +80,9 @@ class _Table:
             for number, trap in zip(numbers, traps, strict=True):
                 if trap is not None:
                     result.traps[number] = named(trap)
-        idle: list[int] = self.ids[statuses == Status.IDLE].tolist()
-        result.agent_results.update(dict.fromkeys(idle, 0))
+        idle = self.ids[statuses == Status.IDLE]
+        if len(idle):
+            result.result_arrays.append(AgentArrays(idle, np.zeros(len(idle), dtype=np.int32)))
 
     def tell_values(self, result: SwarmResult, entries: Mapping[int, Entry]) -> None:
         """Tell what those that finished gave."""
@@ -93,8 +91,7 @@ class _Table:
         for number in distinct(self.entries[finished]):
             chosen = finished[self.entries[finished] == number]
             values = _values(self.seat, self.in_cohort[chosen], entries[number])
-            ids: list[int] = self.ids[chosen].tolist()
-            result.agent_results.update(zip(ids, values, strict=True))
+            result.result_arrays.append(AgentArrays(self.ids[chosen], values))
 
 
 def _named(module: Module, trap: Trap) -> Trap:
@@ -103,12 +100,12 @@ def _named(module: Module, trap: Trap) -> Trap:
     return trap if name is None else replace(trap, name=name)
 
 
-def _values(seat: Seated, in_cohort: Slots, entry: Entry) -> list[Number]:
+def _values(seat: Seated, in_cohort: Slots, entry: Entry) -> npt.NDArray[Any]:
     """Return the first result of each agent, or its global 0, or 0."""
     if entry.function is not None and entry.type.results:
         words = seat.cohort.results(in_cohort, entry.function)
-        return numbers_of(entry.type.results[0], words[:, 0])
+        return array_of(entry.type.results[0], words[:, 0])
     if entry.program.module.all_globals:
         words = seat.cohort.read_globals(in_cohort)
-        return numbers_of(entry.program.module.all_globals[0].value, words[:, 0])
-    return [0] * len(in_cohort)
+        return array_of(entry.program.module.all_globals[0].value, words[:, 0])
+    return np.zeros(len(in_cohort), dtype=np.int32)

@@ -7,21 +7,28 @@ unsigned. Floats are Python's; the bits of a NaN beyond its being one are seen i
 import math
 import operator
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from stigmergy.errors import UsageError
 from stigmergy.wasm.engine import Words
 from stigmergy.wasm.module.model import ValueType
 
-__all__ = ["Number", "numbers_of", "to_bits", "words_of"]
+__all__ = ["Number", "array_of", "numbers_of", "to_bits", "words_of"]
 
 Number = int | float
 
 _BITS = {"i32": 32, "i64": 64}
 _FORMATS = {"f32": "<f", "f64": "<d"}
-_DTYPES = {"i32": np.int32, "f32": np.float32, "i64": np.int64, "f64": np.float64}
+_DTYPES: Mapping[str, type[np.generic]] = {
+    "i32": np.int32,
+    "f32": np.float32,
+    "i64": np.int64,
+    "f64": np.float64,
+}
 _NARROW = ("i32", "f32")
 
 
@@ -100,11 +107,17 @@ def _column_words(value_type: ValueType, column: np.ndarray) -> np.ndarray:
     return words & np.uint64(0xFFFFFFFF) if value_type in _NARROW else words
 
 
-def numbers_of(value_type: ValueType, words: np.ndarray) -> list[Number]:
-    """Return what the bits of many values mean: words of shape (n,), uint64."""
-    if value_type not in _DTYPES:
-        return [int(word) for word in words]
+def array_of(value_type: ValueType, words: np.ndarray) -> npt.NDArray[Any]:
+    """Return what the bits of many values mean, in the type's own dtype: words of shape (n,).
+
+    References are told as they are, in uint64.
+    """
     contiguous = np.ascontiguousarray(words, dtype=np.uint64)
     if value_type in _NARROW:
         contiguous = contiguous.astype(np.uint32)
-    return contiguous.view(_DTYPES[value_type]).tolist()
+    return contiguous.view(_DTYPES.get(value_type, np.uint64))
+
+
+def numbers_of(value_type: ValueType, words: np.ndarray) -> list[Number]:
+    """Return what the bits of many values mean: words of shape (n,), uint64."""
+    return array_of(value_type, words).tolist()

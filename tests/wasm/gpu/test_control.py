@@ -158,6 +158,48 @@ PROGRAMS = """(module
    (local.set $i (i32.add (local.get $i) (i32.const 1)))
    (br_if $l (i32.lt_u (local.get $i) (i32.const 5))))
   (i32.sub) (i32.add) (i32.add (local.get $n)))
+ ;; Its end decides whether the loop goes round, but in a later round it is left by other ways.
+ (func (export "decided_at_end") (param $n i32) (result i32) (local $i i32) (local $r i32)
+  (block $far
+   (block $near
+    (loop $l
+     (local.set $i (i32.add (local.get $i) (i32.const 1)))
+     (br_if $near (i32.eq (i32.mul (local.get $i) (i32.const 7)) (local.get $n)))
+     (br_if $far (i32.eq (i32.mul (local.get $i) (i32.const 5)) (local.get $n)))
+     (if (i32.eq (i32.mul (local.get $i) (i32.const 3)) (local.get $n))
+      (then (return (i32.const -3))))
+     (local.set $r (i32.add (local.get $r)
+      (i32.div_u (i32.const 100) (i32.sub (i32.const 17) (i32.add (local.get $n) (local.get $i))))))
+     (br_if $l (i32.lt_u (local.get $i) (i32.const 9))))
+    (return (i32.add (local.get $r) (i32.const 1000))))
+   (return (i32.add (local.get $r) (i32.const 2000))))
+  (i32.add (local.get $r) (i32.const 3000)))
+ ;; The same at the end of a function, where all ways lead to one place.
+ (func (export "decided_last") (param $n i32) (local $i i32)
+  (loop $l
+   (local.set $i (i32.add (local.get $i) (i32.const 1)))
+   (global.set $g (local.get $i))
+   (if (i32.eq (i32.mul (local.get $i) (i32.const 3)) (local.get $n)) (then (return)))
+   (if (i32.eq (i32.mul (local.get $i) (i32.const 5)) (local.get $n)) (then (unreachable)))
+   (br_if $l (i32.lt_u (local.get $i) (i32.const 9)))))
+ ;; Its head decides, and it is gone to from the middle of nested blocks.
+ (func (export "decided_at_head") (param $n i32) (result i32) (local $i i32) (local $r i32)
+  (block $done
+   (loop $l
+    (br_if $done (i32.ge_u (local.get $i) (local.get $n)))
+    (local.set $i (i32.add (local.get $i) (i32.const 1)))
+    (block $odd
+     (block $third
+      (br_if $odd (i32.and (local.get $i) (i32.const 1)))
+      (br_if $third (i32.eqz (i32.rem_u (local.get $i) (i32.const 3))))
+      (local.set $r (i32.add (local.get $r) (i32.const 7)))
+      (br_if $l (i32.and (local.get $i) (i32.const 2)))
+      (local.set $r (i32.mul (local.get $r) (i32.const 3))))
+     (local.set $r (i32.add (local.get $r) (i32.const 100)))
+     (br $l))
+    (local.set $r (i32.xor (local.get $r) (local.get $i)))
+    (br $l)))
+  (i32.add (local.get $r) (i32.mul (local.get $i) (i32.const 100000))))
 )"""
 
 
@@ -183,6 +225,9 @@ def bench(bench_of: Callable[..., Any]) -> Any:
         "empty",
         "resumed_if",
         "operands_below",
+        "decided_at_end",
+        "decided_last",
+        "decided_at_head",
     ],
 )
 def test_a_program_of_one_number_does_as_in_wasmtime(bench: Any, name: str) -> None:

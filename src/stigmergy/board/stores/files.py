@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from stigmergy.board.census import Census, tally_of
 from stigmergy.board.folders import make_folder
 from stigmergy.board.store import Clock, Query, Rule
 from stigmergy.board.stores.filestransaction import FilesTransaction
@@ -121,6 +122,16 @@ class FilesStore:
         """See `Store.counts`."""
         with self._session(sweep=True):
             return self._index.counts(parent_id)
+
+    def census(self, *, now: float) -> Census:
+        """See `Store.census`."""
+        with self._session(sweep=True):
+            return self._index.census(now)
+
+    def tally(self, *, after: int, since: float) -> dict[str, int]:
+        """See `Store.tally`."""
+        later = self.events(after=after, limit=2**31)
+        return tally_of(event for event in later if event.at >= since)
 
     def events(self, *, after: int, limit: int, task_id: str | None = None) -> list[Event]:
         """See `Store.events`."""

@@ -13,6 +13,7 @@ from heapq import merge
 from itertools import count, islice
 from typing import Any
 
+from stigmergy.board.census import Census, census_of
 from stigmergy.board.lifecycle import is_ready, rank
 from stigmergy.board.store import Match, Query
 from stigmergy.board.task import Task, TaskStatus
@@ -125,6 +126,10 @@ class TaskIndex:
         """As `Store.counts`."""
         known = self._counts.get(parent_id, Counter[TaskStatus]())
         return {status: number for status, number in known.items() if number}
+
+    def census(self, now: float) -> Census:
+        """As `Store.census`."""
+        return census_of(self._tasks.values(), now=now)
 
     def _in_order(self, ids: Iterable[str]) -> list[Task]:
         return [self._tasks[name] for name in sorted(ids, key=self._places.__getitem__)]

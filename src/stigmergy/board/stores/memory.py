@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 
+from stigmergy.board.census import Census, tally_of
 from stigmergy.board.store import Clock, Match, Query, Rule
 from stigmergy.board.stores.index import TaskIndex
 from stigmergy.board.task import Event, Task, TaskStatus, encode_json
@@ -104,6 +105,16 @@ class MemoryStore:
         """See `Store.counts`."""
         with self._open():
             return self._index.counts(parent_id)
+
+    def census(self, *, now: float) -> Census:
+        """See `Store.census`."""
+        with self._open():
+            return self._index.census(now)
+
+    def tally(self, *, after: int, since: float) -> dict[str, int]:
+        """See `Store.tally`."""
+        later = self.events(after=after, limit=2**31)
+        return tally_of(event for event in later if event.at >= since)
 
     def events(self, *, after: int, limit: int, task_id: str | None = None) -> list[Event]:
         """See `Store.events`."""

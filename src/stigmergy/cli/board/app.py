@@ -18,6 +18,7 @@ from stigmergy.cli.board import (
     watching,
     working,
 )
+from stigmergy.cli.board.reach import over_http
 
 __all__ = ["board"]
 
@@ -72,7 +73,7 @@ for _panel, _commands in _PANELS.items():
     for _command in _commands:
         board.command(
             name=_command.__name__.removesuffix("_tasks").removesuffix("_"), rich_help_panel=_panel
-        )(_command)
+        )(over_http(_command))
 
 
 @board.callback()

@@ -14,7 +14,8 @@ from rich.table import Table
 from stigmergy.board import Task, TaskStatus, TaskType
 from stigmergy.board.approvals import waits_for_person
 from stigmergy.board.task import task_to_json
-from stigmergy.cli.board.place import AsJson, BoardUrl, open_board
+from stigmergy.cli.board.place import AsJson
+from stigmergy.cli.board.reach import Place, open_any
 from stigmergy.cli.board.steering import each, say
 from stigmergy.cli.board.telling import brief
 from stigmergy.cli.console import data, duration
@@ -38,14 +39,14 @@ def who(by: str | None) -> str:
         return "unknown"
 
 
-def waiting(*, as_json: AsJson = False, board: BoardUrl = None) -> None:
+def waiting(*, as_json: AsJson = False, board: Place) -> None:
     """List what waits for a person: tasks that only `approve` or `refuse` ends.
 
     [bold]Example[/bold]
 
       stig board waiting
     """
-    with open_board(board) as opened:
+    with open_any(board) as opened:
         pending = opened.list_all(statuses=[TaskStatus.PENDING], task_types=[TaskType.APPROVAL])
     found = [task for task in pending if waits_for_person(task)]
     if as_json:
@@ -73,7 +74,7 @@ def approve(
     reason: Annotated[str, typer.Option(help="For the journal.")] = "",
     by: By = None,
     as_json: AsJson = False,
-    board: BoardUrl = None,
+    board: Place,
 ) -> None:
     """Say yes to tasks that wait for a person. What depends on them goes on.
 
@@ -82,7 +83,7 @@ def approve(
       stig board approve deploy-7 --reason 'looks good'
     """
     name = who(by)
-    with open_board(board) as opened:
+    with open_any(board, may="admin") as opened:
         done, failed = each(task_ids, lambda one: opened.approve(one, by=name, reason=reason))
     say("approved", done, failed, keys=("approved", "errors"), as_json=as_json)
 
@@ -93,7 +94,7 @@ def refuse(
     reason: Annotated[str, typer.Option(help="For the journal, and for whoever reads it.")] = "",
     by: By = None,
     as_json: AsJson = False,
-    board: BoardUrl = None,
+    board: Place,
 ) -> None:
     """Say no to tasks that wait for a person. What depends on them fails with the reason.
 
@@ -102,6 +103,6 @@ def refuse(
       stig board refuse deploy-7 --reason 'the change is too large'
     """
     name = who(by)
-    with open_board(board) as opened:
+    with open_any(board, may="admin") as opened:
         done, failed = each(task_ids, lambda one: opened.refuse(one, by=name, reason=reason))
     say("refused", done, failed, keys=("refused", "errors"), as_json=as_json)

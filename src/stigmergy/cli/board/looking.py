@@ -13,12 +13,13 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from stigmergy.board import Event, Match, Rules, Task, TaskBoard, TaskStatus
+from stigmergy.board import Event, Match, Rules, Task, TaskStatus
 from stigmergy.board.approvals import waits_for_person
 from stigmergy.board.lifecycle import is_ready
 from stigmergy.board.task import task_to_json
 from stigmergy.cli.board.picking import ErrorHas, Parent, Types, pick
-from stigmergy.cli.board.place import AsJson, BoardUrl, open_board
+from stigmergy.cli.board.place import AsJson
+from stigmergy.cli.board.reach import Place, open_any
 from stigmergy.cli.board.telling import (
     brief,
     event_line,
@@ -31,6 +32,7 @@ from stigmergy.cli.board.telling import (
 )
 from stigmergy.cli.console import clean, clean_lines, data, day_time, duration, plural
 from stigmergy.errors import NotFoundError, UsageError
+from stigmergy.swarm.anyboard import AnyBoard
 
 __all__ = ["list_tasks", "show"]
 
@@ -52,7 +54,7 @@ def list_tasks(
     newest: Annotated[bool, typer.Option("--newest", help="Newest first.")] = False,
     limit: Annotated[int, typer.Option(min=0, help="Show so many; 0 for all.")] = 50,
     as_json: AsJson = False,
-    board: BoardUrl = None,
+    board: Place,
 ) -> None:
     """List tasks, in the order in which they were posted.
 
@@ -67,7 +69,7 @@ def list_tasks(
     if failed and status:
         raise UsageError("give --failed or --status, not both")
     statuses = [TaskStatus.FAILED] if failed else status
-    with open_board(board) as opened:
+    with open_any(board) as opened:
         found = pick(
             opened,
             statuses=statuses,
@@ -102,7 +104,7 @@ def show(
     as_json: Annotated[
         bool, typer.Option("--json", help="As one JSON object, with all fields and the history.")
     ] = False,
-    board: BoardUrl = None,
+    board: Place,
 ) -> None:
     """Show all of a task: what it needs, where it stands and what happened to it.
 
@@ -110,7 +112,7 @@ def show(
 
       stig board show resize-1
     """
-    with open_board(board) as opened:
+    with open_any(board) as opened:
         task = opened.get(task_id)
         if task is None:
             raise NotFoundError(f"no task {task_id!r} on this board")
@@ -203,7 +205,7 @@ def _page(
     return Group(*parts)
 
 
-def _held_back(board: TaskBoard, task: Task) -> str:
+def _held_back(board: AnyBoard, task: Task) -> str:
     """Why a task that is ready is not taken: its type is paused, or a limit is reached."""
     now = time.time()
     if not is_ready(task, now):

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from stigmergy.board import Task, TaskBoard, TaskStatus
+from stigmergy.board import Task, TaskStatus
+from stigmergy.swarm.anyboard import AnyBoard
 
 __all__ = ["ErrorHas", "Parent", "Types", "pick"]
 
@@ -21,7 +22,7 @@ ErrorHas = Annotated[
 
 
 def pick(
-    board: TaskBoard,
+    board: AnyBoard,
     *,
     statuses: Iterable[TaskStatus] | None = None,
     types: Iterable[str] | None = None,

@@ -13,9 +13,10 @@ from typing import Annotated, Final
 
 import typer
 
+from stigmergy.addresses import is_remote
 from stigmergy.board import TaskBoard
 from stigmergy.cli.board.schema import Postgres, is_postgres, sqlite_version
-from stigmergy.errors import NotFoundError, UsageError
+from stigmergy.errors import NotFoundError, UnsupportedError, UsageError
 
 __all__ = ["AsJson", "BoardUrl", "board_url", "open_board", "place_of"]
 
@@ -25,7 +26,7 @@ BoardUrl = Annotated[
         "--board",
         envvar="STIG_BOARD",
         metavar="URL",
-        help="The board: a file, a folder or a URL; `board.db` here if not given.",
+        help="The board: a file, a folder, a URL or a server; else `board.db` here.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="As one JSON object.")]
@@ -42,6 +43,7 @@ def open_board(url: str | None, *, create: bool = False) -> Generator[TaskBoard]
     Raises:
         NotFoundError: there is none, and `create` does not ask for one.
         UsageError: what is there is no board.
+        UnsupportedError: it is a server.
     """
     with TaskBoard(board_url(url, create=create)) as board:
         yield board
@@ -52,6 +54,11 @@ def board_url(url: str | None, *, create: bool = False) -> str:
     named = url or _USUAL
     if named.partition(":")[0] == "memory" and ":" in named:
         raise UsageError("memory: is a board of one process, so no command can share it")
+    if is_remote(named):
+        raise UnsupportedError(
+            f"{named} is a server, which does not offer this: run it beside the board, with the "
+            "--board that `stig serve` was given"
+        )
     if is_postgres(named):
         database = Postgres(named)
         if not create and database.version() == 0:

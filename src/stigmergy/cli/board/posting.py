@@ -10,7 +10,7 @@ import typer
 
 from stigmergy.board import JsonObject, OnDuplicate, Task
 from stigmergy.board.task import new_task_id, task_from_json
-from stigmergy.cli.board.place import BoardUrl, open_board
+from stigmergy.cli.board.reach import Place, open_any
 from stigmergy.cli.board.reading import decode, lines_of, moment, object_of, seconds
 from stigmergy.cli.console import plural
 from stigmergy.errors import CorruptError, UsageError
@@ -70,7 +70,7 @@ def post(
         typer.Option(metavar="FILE", help="Post the tasks of a JSON Lines file; - for stdin."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
-    board: BoardUrl = None,
+    board: Place,
 ) -> None:
     """Put a task on the board, and print its id. The board is made if it is not there.
 
@@ -115,7 +115,7 @@ def post(
                 limit_key=limit_key,
             )
         ]
-    with open_board(board, create=True) as opened:
+    with open_any(board, may="worker", create=True) as opened:
         names = opened.post_many(tasks, on_duplicate=on_duplicate)
     if as_json:
         print(json.dumps({"task_ids": names}, indent=2))

@@ -17,6 +17,7 @@ from stigmergy.board import Limit, Retention, Rules, Schedule, Task
 from stigmergy.board.rules import ALL
 from stigmergy.board.task import task_to_json
 from stigmergy.cli.board.place import AsJson, BoardUrl, open_board
+from stigmergy.cli.board.reach import Place, open_any
 from stigmergy.cli.board.reading import object_of, seconds
 from stigmergy.cli.console import clean, day_time, duration
 from stigmergy.errors import UsageError
@@ -27,14 +28,14 @@ _RATE: Final = re.compile(r"([1-9]\d{0,8})/(.+)", re.ASCII)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Its name.")]
 
 
-def rules(*, as_json: AsJson = False, board: BoardUrl = None) -> None:
+def rules(*, as_json: AsJson = False, board: Place) -> None:
     """Show what the board was told: pauses, limits, schedules, retention.
 
     [bold]Example[/bold]
 
       stig board rules
     """
-    with open_board(board) as opened:
+    with open_any(board) as opened:
         told = opened.rules()
     if as_json:
         print(json.dumps(_document(told), indent=2))

@@ -4,39 +4,21 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Final
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from stigmergy.board import Event, TaskBoard, TaskStatus
-from stigmergy.cli.board.place import AsJson, BoardUrl, open_board
-from stigmergy.cli.board.tail import events_since
+from stigmergy.board import TaskStatus
+from stigmergy.board.figures import COUNTED, Figures
+from stigmergy.cli.board.place import AsJson
+from stigmergy.cli.board.reach import Place, open_any
 from stigmergy.cli.console import amount, data, duration, plural
 
 __all__ = ["stats"]
 
-_SPANS_S: Final = {"minute": 60.0, "hour": 3600.0}
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
-    """What a board holds and does. None is unknown."""
-
-    by_type: Mapping[str, Mapping[TaskStatus, int]]
-    oldest_ready_s: float | None
-    """How long the task waits that could be claimed the longest; None if none can."""
-    held: int
-    overdue: int
-    throughput: Mapping[str, Mapping[str, int] | None]
-    """Of the last minute and hour; None where the journal does not go back so far."""
-
-
-def stats(*, as_json: AsJson = False, board: BoardUrl = None) -> None:
+def stats(*, as_json: AsJson = False, board: Place) -> None:
     """Show the board in figures: tasks by type and status, leases, throughput.
 
     Throughput is counted in the journal. Unknown means that the journal has
@@ -46,63 +28,12 @@ def stats(*, as_json: AsJson = False, board: BoardUrl = None) -> None:
 
       stig board stats --json
     """
-    with open_board(board) as opened:
-        now = time.time()
-        figures = _measure(opened, now=now)
+    with open_any(board) as opened:
+        figures = opened.figures(now=time.time())
     if as_json:
         print(json.dumps(_document(figures), indent=2))
     else:
         Console(highlight=False).print(_page(figures))
-
-
-def _measure(board: TaskBoard, *, now: float) -> Figures:
-    by_type: dict[str, Counter[TaskStatus]] = {}
-    oldest: float | None = None
-    held = overdue = 0
-    for task in board.list_all():
-        by_type.setdefault(task.task_type, Counter())[task.status] += 1
-        if task.lease is not None:
-            held += 1
-            overdue += task.lease.deadline <= now
-        elif task.status is TaskStatus.PENDING and not task.waiting_on and task.not_before <= now:
-            since = max(task.created_at, task.not_before)
-            oldest = since if oldest is None else min(oldest, since)
-    return Figures(
-        by_type=by_type,
-        oldest_ready_s=None if oldest is None else max(now - oldest, 0.0),
-        held=held,
-        overdue=overdue,
-        throughput=_throughput(board, now=now),
-    )
-
-
-def _throughput(board: TaskBoard, *, now: float) -> dict[str, Mapping[str, int] | None]:
-    first = board.events(after=0, limit=1)
-    # What was pruned cannot be counted; a journal that begins with the board lacks nothing.
-    known_from = first[0].at if first and first[0].seq > 1 else 0.0
-    recent = list(events_since(board, now - max(_SPANS_S.values())))
-    return {
-        name: _count(event for event in recent if event.at >= now - span)
-        if known_from <= now - span
-        else None
-        for name, span in _SPANS_S.items()
-    }
-
-
-def _count(events: Iterable[Event]) -> dict[str, int]:
-    counted: dict[str, int] = dict.fromkeys(
-        ("posted", "claimed", "completed", "failed", "tried_again"), 0
-    )
-    for event in events:
-        match event.kind:
-            case "posted" | "claimed" | "completed":
-                counted[event.kind] += 1
-            case "failed" | "expired":
-                again = event.data.get("status") == TaskStatus.PENDING
-                counted["tried_again" if again else "failed"] += 1
-            case _:
-                pass
-    return counted
 
 
 def _document(figures: Figures) -> dict[str, object]:
@@ -156,10 +87,9 @@ def _tasks(figures: Figures) -> Table:
 def _rates(figures: Figures) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     table.add_column("in the last", no_wrap=True)
-    headings = list(_count(()))
-    for heading in headings:
+    for heading in COUNTED:
         table.add_column(heading.replace("_", " "), justify="right")
     for name, counts in figures.throughput.items():
-        cells = ["unknown" if counts is None else amount(counts[word]) for word in headings]
+        cells = ["unknown" if counts is None else amount(counts[word]) for word in COUNTED]
         table.add_row(name, *cells)
     return table

@@ -8,13 +8,15 @@ from typing import Annotated, Final
 
 import typer
 
-from stigmergy.board import Query, TaskBoard, TaskStatus
+from stigmergy.board import Query, TaskStatus
 from stigmergy.board.rules import ALL
 from stigmergy.board.task import MAX_PRIORITY, MIN_PRIORITY
 from stigmergy.cli.board.picking import ErrorHas, Parent, Types, pick
-from stigmergy.cli.board.place import AsJson, BoardUrl, open_board
+from stigmergy.cli.board.place import AsJson
+from stigmergy.cli.board.reach import Place, open_any
 from stigmergy.cli.console import clean, plural
 from stigmergy.errors import UsageError
+from stigmergy.swarm.anyboard import AnyBoard
 
 __all__ = ["Ids", "cancel", "each", "pause", "priority", "resume", "retry", "say"]
 
@@ -35,7 +37,7 @@ def retry(
     parent: Parent = None,
     error: ErrorHas = None,
     as_json: AsJson = False,
-    board: BoardUrl = None,
+    board: Place,
 ) -> None:
     """Begin failed or cancelled tasks anew, with those that failed because of them.
 
@@ -47,7 +49,7 @@ def retry(
     """
     statuses = [TaskStatus.FAILED] * failed + [TaskStatus.CANCELLED] * cancelled
     _check_choice(task_ids, statuses, [types, parent, error], options="--failed or --cancelled")
-    with open_board(board) as opened:
+    with open_any(board, may="admin") as opened:
         if task_ids:
             done, refused = _retry_named(opened, task_ids)
             left: list[str] = []
@@ -59,8 +61,10 @@ def retry(
             )
             before = pick(opened, statuses=statuses, types=types, parent=parent, error=error)
             opened.retry_all(query, error=error or "")
-            left = [t.task_id for t in before if _is_dead(_stands(opened, t.task_id))]
-            done = [t.task_id for t in before if t.task_id not in set(left)]
+            after = pick(opened, statuses=statuses, types=types, parent=parent, error=error)
+            dead = {task.task_id for task in after}
+            left = [task.task_id for task in before if task.task_id in dead]
+            done = [task.task_id for task in before if task.task_id not in dead]
             refused = {}
     say("retried", done, refused, left=left, as_json=as_json)
 
@@ -79,7 +83,7 @@ def cancel(
     error: ErrorHas = None,
     reason: Annotated[str, typer.Option(help="For the journal.")] = "by the user",
     as_json: AsJson = False,
-    board: BoardUrl = None,
+    board: Place,
 ) -> None:
     """Stop tasks that are not finished. Those that depend on them fail, and say so.
 
@@ -93,7 +97,7 @@ def cancel(
     """
     statuses = list(_UNFINISHED) if unfinished else [TaskStatus.PENDING] * pending
     _check_choice(task_ids, statuses, [types, parent, error], options="--pending or --unfinished")
-    with open_board(board) as opened:
+    with open_any(board, may="admin") as opened:
         if task_ids:
             done, refused = each(task_ids, lambda name: opened.cancel(name, reason=reason))
         elif error is None:
@@ -128,7 +132,7 @@ def priority(
     ],
     task_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="The tasks.")],
     as_json: AsJson = False,
-    board: BoardUrl = None,
+    board: Place,
 ) -> None:
     """Let unfinished tasks be taken earlier or later.
 
@@ -136,7 +140,7 @@ def priority(
 
       stig board priority 1 resize-7 resize-8
     """
-    with open_board(board) as opened:
+    with open_any(board, may="admin") as opened:
         done, refused = each(task_ids, lambda name: opened.set_priority(name, number))
     say(f"priority {number} for", done, refused, keys=("prioritized", "refused"), as_json=as_json)
 
@@ -146,7 +150,7 @@ def pause(
     task_type: PausedType = None,
     every: Every = False,
     as_json: AsJson = False,
-    board: BoardUrl = None,
+    board: Place,
 ) -> None:
     """Let no task of a type, or none at all, be taken until `resume`. What agents hold goes on.
 
@@ -157,7 +161,7 @@ def pause(
       stig board pause --all
     """
     _check_pause(task_type, every=every)
-    with open_board(board) as opened:
+    with open_any(board, may="admin") as opened:
         opened.pause(task_type)
         types = None if task_type is None else [task_type]
         held = len(opened.list_all(statuses=_UNFINISHED[1:], task_types=types))
@@ -173,7 +177,7 @@ def resume(
     task_type: PausedType = None,
     every: Every = False,
     as_json: AsJson = False,
-    board: BoardUrl = None,
+    board: Place,
 ) -> None:
     """Let tasks of a paused type be taken again, or with --all those of all types.
 
@@ -186,7 +190,7 @@ def resume(
       stig board resume --all
     """
     _check_pause(task_type, every=every)
-    with open_board(board) as opened:
+    with open_any(board, may="admin") as opened:
         opened.resume(task_type)
         paused = opened.rules().paused
     if as_json:
@@ -245,7 +249,7 @@ def each(
     return done, refused
 
 
-def _retry_named(board: TaskBoard, names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+def _retry_named(board: AnyBoard, names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Retry what can be, in an order that goes: needed tasks before those that need them."""
     dead = [name for name in dict.fromkeys(names) if _is_dead(_stands(board, name))]
     _, refused = each((name for name in names if name not in set(dead)), board.retry)
@@ -260,7 +264,7 @@ def _retry_named(board: TaskBoard, names: Sequence[str]) -> tuple[list[str], dic
     return [name for name in dead if name not in refused], refused
 
 
-def _stands(board: TaskBoard, name: str) -> TaskStatus | None:
+def _stands(board: AnyBoard, name: str) -> TaskStatus | None:
     task = board.get(name)
     return None if task is None else task.status
 

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from stigmergy.board import Event
-from stigmergy.cli.board.place import BoardUrl, open_board
+from stigmergy.cli.board.reach import Place, open_any
 from stigmergy.cli.board.telling import event_line, event_to_json, tell
 from stigmergy.swarm import Stop, stop_on_signals
 
@@ -31,7 +31,7 @@ def watch(
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line; `seq` is for --after.")
     ] = False,
-    board: BoardUrl = None,
+    board: Place,
 ) -> None:
     """Tell what happens on the board as it happens, until Ctrl-C.
 
@@ -45,7 +45,7 @@ def watch(
     """
     console = Console(highlight=False, soft_wrap=True)
     stop = Stop()
-    with open_board(board) as opened, stop_on_signals(stop):
+    with open_any(board) as opened, stop_on_signals(stop):
         begin = opened.last_seq() if after is None else after
         for event in opened.watch(after=begin, stop=stop):
             if _is_wanted(event, task, kind):

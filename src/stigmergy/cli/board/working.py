@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Annotated, Final
 
@@ -11,12 +13,15 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from stigmergy.board import DEFAULT_LEASE_S, Task
+from stigmergy.board import DEFAULT_LEASE_S, Lease, Task
 from stigmergy.board.task import task_to_json
-from stigmergy.cli.board.place import AsJson, BoardUrl, open_board
+from stigmergy.cli.board.place import AsJson
+from stigmergy.cli.board.reach import Place, open_any
 from stigmergy.cli.board.reading import held, object_of, seconds, text_of
 from stigmergy.cli.board.telling import pretty
 from stigmergy.cli.console import clean, clock_time, duration
+from stigmergy.errors import UsageError
+from stigmergy.swarm.anyboard import AnyBoard, ProvesLeases
 
 __all__ = ["NOTHING_TO_DO", "claim", "complete", "fail", "release", "renew", "report"]
 
@@ -27,7 +32,7 @@ _LOOK_S: Final = 1.0
 
 TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task.")]
 Agent = Annotated[str, typer.Option("--agent", metavar="AGENT", help="Who claimed it.")]
-Fence = Annotated[int, typer.Option("--fence", metavar="N", help="The number that `claim` told.")]
+Fence = Annotated[str, typer.Option("--fence", metavar="N", help="The number that `claim` told.")]
 
 
 def claim(
@@ -47,7 +52,7 @@ def claim(
         str | None, typer.Option(metavar="TIME", help="Wait so long until there is one.")
     ] = None,
     as_json: AsJson = False,
-    board: BoardUrl = None,
+    board: Place,
 ) -> None:
     """Take the next task, and print its id and its fence on one line.
 
@@ -65,22 +70,25 @@ def claim(
     """
     lease_s = seconds(lease, what="--lease")
     until = time.monotonic() + (0.0 if wait is None else seconds(wait, what="--wait"))
-    with open_board(board) as opened:
+    with open_any(board, may="worker") as opened:
         while True:
-            seen = opened.last_seq() if wait is not None else 0
-            task = opened.claim(
-                agent, capabilities=capability or (), task_types=types, lease_s=lease_s
-            )
             left = until - time.monotonic()
+            task = opened.claim_within(
+                agent,
+                wait_s=min(max(left, 0.0), _LOOK_S),
+                capabilities=capability or (),
+                task_types=types,
+                lease_s=lease_s,
+            )
             if task is not None or left <= 0:
                 break
-            opened.wait(after=seen, timeout_s=min(left, _LOOK_S))
         if task is not None:
             task = replace(task, payload=opened.load(task.payload))
+        proof = _proof(opened, task)
     if as_json:
-        print(json.dumps(_document(task), indent=2))
+        print(json.dumps(_document(task, proof), indent=2))
     elif task is not None:
-        _show(task)
+        _show(task, proof)
     if task is None:
         if not as_json:
             typer.echo("nothing to take now", err=True)
@@ -96,7 +104,7 @@ def complete(
         str | None, typer.Option(metavar="JSON", help="An object, @FILE, or - for stdin.")
     ] = None,
     as_json: AsJson = False,
-    board: BoardUrl = None,
+    board: Place,
 ) -> None:
     """Hand in the result of a claimed task. Saying it twice changes nothing.
 
@@ -105,8 +113,8 @@ def complete(
       stig board complete resize-1 --agent w1 --fence 1 --result '{"size": 64}'
     """
     outcome = object_of(result, what="--result")
-    with open_board(board) as opened:
-        task = opened.complete(held(task_id, agent=agent, fence=fence), outcome)
+    with _reporting(board, fence) as opened:
+        task = opened.complete(_held(opened, task_id, agent=agent, fence=fence), outcome)
     _say(task, f"completed {task.task_id}", as_json=as_json)
 
 
@@ -120,7 +128,7 @@ def fail(
         bool, typer.Option("--no-retry", help="It cannot go well: no further attempt.")
     ] = False,
     as_json: AsJson = False,
-    board: BoardUrl = None,
+    board: Place,
 ) -> None:
     """Say that the attempt failed. The task is tried again while attempts are left.
 
@@ -131,8 +139,10 @@ def fail(
       ./job 2>log || stig board fail "$id" --agent w1 --fence "$fence" - <log
     """
     said = text_of(error, what="ERROR")
-    with open_board(board) as opened:
-        task = opened.fail(held(task_id, agent=agent, fence=fence), said, retry=not no_retry)
+    with _reporting(board, fence) as opened:
+        task = opened.fail(
+            _held(opened, task_id, agent=agent, fence=fence), said, retry=not no_retry
+        )
     again = (
         f"tried again in {duration(task.not_before - time.time())}"
         if not task.status.is_final
@@ -155,7 +165,7 @@ def release(
     ] = None,
     reason: Annotated[str, typer.Option(help="For the journal.")] = "",
     as_json: AsJson = False,
-    board: BoardUrl = None,
+    board: Place,
 ) -> None:
     """Give a claimed task back unharmed: the attempt does not count.
 
@@ -164,9 +174,9 @@ def release(
       stig board release resize-1 --agent w1 --fence 1 --in 10m
     """
     delay_s = 0.0 if delay is None else seconds(delay, what="--in")
-    with open_board(board) as opened:
+    with _reporting(board, fence) as opened:
         task = opened.release(
-            held(task_id, agent=agent, fence=fence),
+            _held(opened, task_id, agent=agent, fence=fence),
             wait_for=wait_for or (),
             delay_s=delay_s,
             reason=reason,
@@ -183,7 +193,7 @@ def renew(
         str, typer.Option(metavar="TIME", help="How long from now.")
     ] = f"{DEFAULT_LEASE_S:.0f}s",
     as_json: AsJson = False,
-    board: BoardUrl = None,
+    board: Place,
 ) -> None:
     """Hold on to a claimed task for longer.
 
@@ -192,8 +202,8 @@ def renew(
       stig board renew resize-1 --agent w1 --fence 1 --lease 10m
     """
     lease_s = seconds(lease, what="--lease")
-    with open_board(board) as opened:
-        renewed = opened.renew(held(task_id, agent=agent, fence=fence), lease_s=lease_s)
+    with _reporting(board, fence) as opened:
+        renewed = opened.renew(_held(opened, task_id, agent=agent, fence=fence), lease_s=lease_s)
     if as_json:
         told = {"task_id": task_id, "agent_id": agent, "fence": fence, "deadline": renewed.deadline}
         print(json.dumps({"lease": told}, indent=2))
@@ -214,7 +224,7 @@ def report(
         str, typer.Option(metavar="TIME", help="How long the lease runs from now.")
     ] = f"{DEFAULT_LEASE_S:.0f}s",
     as_json: AsJson = False,
-    board: BoardUrl = None,
+    board: Place,
 ) -> None:
     """Say how far a claimed task is, for whoever watches. Renews the lease.
 
@@ -224,19 +234,46 @@ def report(
     """
     told = object_of(progress, what="PROGRESS")
     lease_s = seconds(lease, what="--lease")
-    with open_board(board) as opened:
-        task = opened.report(held(task_id, agent=agent, fence=fence), told, lease_s=lease_s)
+    with _reporting(board, fence) as opened:
+        task = opened.report(
+            _held(opened, task_id, agent=agent, fence=fence), told, lease_s=lease_s
+        )
     until = "" if task.lease_until is None else f" until {clock_time(task.lease_until)}"
     _say(task, f"reported on {task_id}, held{until}", as_json=as_json)
 
 
-def _document(task: Task | None) -> dict[str, object]:
+@contextmanager
+def _reporting(board: Place, fence: str) -> Generator[AnyBoard]:
+    """The board, for a report; who has no proof of the lease must be allowed to do without."""
+    with open_any(board, may="worker" if "." in fence else "admin") as opened:
+        yield opened
+
+
+def _held(board: AnyBoard, task_id: str, *, agent: str, fence: str) -> Lease:
+    """The lease that `claim` told, of which a board over HTTP told a proof as well."""
+    number, _, proof = fence.partition(".")
+    if not number.isdecimal() or not number.isascii():
+        raise UsageError(f"--fence is {fence!r}: give what `claim` told")
+    lease = held(task_id, agent=agent, fence=int(number))
+    if proof and isinstance(board, ProvesLeases):
+        board.remember(lease, proof)
+    return lease
+
+
+def _proof(board: AnyBoard, task: Task | None) -> str | None:
+    if task is None or task.lease is None or not isinstance(board, ProvesLeases):
+        return None
+    return board.proof_of(task.lease)
+
+
+def _document(task: Task | None, proof: str | None) -> dict[str, object]:
     if task is None or task.lease is None:
         return {"task": None, "lease": None}
-    return {"task": task_to_json(task), "lease": asdict(task.lease)}
+    lease = asdict(task.lease) | ({} if proof is None else {"proof": proof})
+    return {"task": task_to_json(task), "lease": lease}
 
 
-def _show(task: Task) -> None:
+def _show(task: Task, proof: str | None) -> None:
     lease = task.lease
     assert lease is not None, "it was claimed just now"
     left = duration(lease.deadline - time.time())
@@ -251,7 +288,8 @@ def _show(task: Task) -> None:
     # more than a line closes the pipe, and the claim must not end as if it had gone wrong.
     console = Console(highlight=False, soft_wrap=True)
     with console.capture() as capture:
-        console.print(f"{task.task_id} {lease.fence}", markup=False)
+        fence = str(lease.fence) if proof is None else f"{lease.fence}.{proof}"
+        console.print(f"{task.task_id} {fence}", markup=False)
         console.print(*parts, sep="\n")
     typer.echo(capture.get(), nl=False)
 

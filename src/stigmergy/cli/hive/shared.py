@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Annotated, Final
@@ -10,11 +9,8 @@ from typing import Annotated, Final
 import typer
 
 from stigmergy.board import Task
-from stigmergy.cli.board.place import open_board
+from stigmergy.cli.board.reach import Place, open_any
 from stigmergy.coding.hive_board import SharedBoard, is_at_work
-from stigmergy.config import TOKEN_VARIABLE
-from stigmergy.errors import UsageError
-from stigmergy.swarm.remote import RemoteBoard, is_remote
 
 __all__ = ["Row", "SharedUrl", "row_of", "shared_board"]
 
@@ -42,15 +38,8 @@ def shared_board(url: str, *, create: bool = False) -> Generator[SharedBoard]:
     Raises:
         UsageError: it is none, or a board over HTTP has no token.
     """
-    if not is_remote(url):
-        with open_board(url, create=create) as board:
-            yield board
-        return
-    token = os.environ.get(TOKEN_VARIABLE, "").strip()
-    if not token:
-        raise UsageError(f"a board over HTTP asks for a token: set {TOKEN_VARIABLE}")
-    with RemoteBoard(url, token=token) as remote:
-        yield remote
+    with open_any(Place(url), may="worker", create=create) as board:
+        yield board
 
 
 def row_of(task: Task, *, now: float) -> Row:

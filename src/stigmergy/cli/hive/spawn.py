@@ -7,7 +7,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -15,7 +15,31 @@ from rich.console import Console
 from stigmergy.cli.dry_run import show_plan
 from stigmergy.cli.hive.folder import hives_of, strategy_folders
 from stigmergy.cli.hive.shared import SharedUrl, shared_board
-from stigmergy.cli.run import AsJson, Plain, Repo, Serve, ServePort, launch
+from stigmergy.cli.run import launch
+from stigmergy.cli.run_options import (
+    WORK,
+    WORKERS,
+    AgentCommand,
+    Agents,
+    AgentShell,
+    Approve,
+    AsJson,
+    BudgetTokens,
+    BudgetUsd,
+    Confine,
+    DryRun,
+    Gate,
+    MaxSteps,
+    MemoryFile,
+    Model,
+    Network,
+    Plain,
+    Repo,
+    Serve,
+    ServePort,
+    Target,
+    TaskTimeout,
+)
 from stigmergy.coding import preflight
 from stigmergy.coding.git.repository import Repository
 from stigmergy.coding.hive import HiveSpec, check_hive_name, name_of
@@ -50,80 +74,70 @@ def spawn(
     strategy: Annotated[
         str,
         typer.Option(
-            metavar="NAME|FILE", help="development, testing, research, analysis or one of yours."
+            metavar="NAME|FILE",
+            help="development, testing, research, analysis or one of yours.",
+            rich_help_panel=WORK,
         ),
     ] = "development",
     name: Annotated[
-        str | None, typer.Option(help="What the hive is called; made of the objective.")
+        str | None,
+        typer.Option(help="What the hive is called; made of the objective.", rich_help_panel=WORK),
     ] = None,
-    agents: Annotated[int | None, typer.Option(min=1, help="Agents that it has.")] = None,
+    agents: Agents = None,
     parallel: Annotated[
-        bool, typer.Option("--parallel", help="They work at the same time; else they take turns.")
+        bool,
+        typer.Option(
+            "--parallel",
+            help="They work at the same time; else they take turns.",
+            rich_help_panel=WORKERS,
+        ),
     ] = False,
     research: Annotated[
         bool,
-        typer.Option("--research", help="Research first; all others are told what was found."),
+        typer.Option(
+            "--research",
+            help="Research first; all others are told what was found.",
+            rich_help_panel=WORK,
+        ),
     ] = False,
     memory_namespace: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NS",
             help="Of the memory: all are read, the first is written; the hive's name. Repeatable.",
+            rich_help_panel=WORKERS,
         ),
     ] = None,
-    memory: Annotated[
-        Path | None,
-        typer.Option(metavar="PATH", help="The memory's file; the repository's own if not given."),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="PRESET:MODEL, URL#MODEL, or replay:FILE for a recording."),
-    ] = None,
-    agent_command: Annotated[
-        str | None,
-        typer.Option(help="Do tasks with this program instead: 'black {path}'. No shell."),
-    ] = None,
-    agent_shell: Annotated[
-        bool, typer.Option("--agent-shell", help="Give --agent-command to /bin/sh -c.")
-    ] = False,
-    gate: Annotated[
-        str | None,
-        typer.Option(
-            help="The command that proves a change; `none` for no proof. Found if not given."
-        ),
-    ] = None,
-    target: Annotated[
-        str | None, typer.Option(help="The branch to land on; the checked-out one if not given.")
-    ] = None,
+    memory: MemoryFile = None,
+    model: Model = None,
+    agent_command: AgentCommand = None,
+    agent_shell: AgentShell = False,
+    gate: Gate = None,
+    target: Target = None,
     land: Annotated[
-        bool, typer.Option("--land", help="Land findings too, in findings/NAME/, as commits.")
+        bool,
+        typer.Option(
+            "--land", help="Land findings too, in findings/NAME/, as commits.", rich_help_panel=WORK
+        ),
     ] = False,
     may_change: Annotated[
         list[str] | None,
-        typer.Option(metavar="GLOB", help="Allow this beside what the strategy does; repeatable."),
+        typer.Option(
+            metavar="GLOB",
+            help="Allow this beside what the strategy does; repeatable.",
+            rich_help_panel=WORK,
+        ),
     ] = None,
-    budget_usd: Annotated[float | None, typer.Option(help="Hard limit for the hive.")] = None,
-    budget_tokens: Annotated[int | None, typer.Option(help="Hard limit for the hive.")] = None,
-    task_timeout: Annotated[float | None, typer.Option(help="Seconds for one task.")] = None,
-    max_steps: Annotated[
-        int | None, typer.Option(help="Model calls in one task, of the built-in agent.")
-    ] = None,
-    confine: Annotated[
-        Literal["auto", "bubblewrap", "none"] | None,
-        typer.Option(help="How sandboxes are confined; `auto` takes what works here."),
-    ] = None,
-    network: Annotated[
-        bool, typer.Option("--network", help="Grant agents and gates the network.")
-    ] = False,
-    approve: Annotated[
-        Literal["none", "plan", "landings"] | None,
-        typer.Option(help="Let a person approve each plan, or whatever lands."),
-    ] = None,
+    budget_usd: BudgetUsd = None,
+    budget_tokens: BudgetTokens = None,
+    task_timeout: TaskTimeout = None,
+    max_steps: MaxSteps = None,
+    confine: Confine = None,
+    network: Network = False,
+    approve: Approve = None,
     board: SharedUrl = None,
     repo: Repo = Path(),
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, show the plan, start nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     serve: Serve = False,
     serve_port: ServePort = 0,
     plain: Plain = False,

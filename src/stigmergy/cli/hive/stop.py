@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from stigmergy.cli.board.deciding import who
-from stigmergy.cli.board.place import open_board as open_board_at
+from stigmergy.cli.board.reach import Place, open_any
 from stigmergy.cli.console import clean
 from stigmergy.cli.hive.folder import Hive, find_hive, hives_of
 from stigmergy.cli.hive.shared import SharedUrl
@@ -17,7 +17,6 @@ from stigmergy.cli.journal import open_board
 from stigmergy.coding.hive_board import hives_on
 from stigmergy.coding.run import STOP_WANTED
 from stigmergy.errors import TransientError, UsageError
-from stigmergy.swarm.remote import is_remote
 
 __all__ = ["stop"]
 
@@ -72,11 +71,9 @@ def stop(
 
 def _stop_on(url: str, name: str | None, *, all_hives: bool, by: str) -> None:
     """Cancel hives' tasks on a shared board; their processes notice it within seconds."""
-    if is_remote(url):
-        raise UsageError("over HTTP a hive's task is cancelled on the dashboard of that board")
     if name is None and not all_hives:
         raise UsageError("name the hive, or give --all")
-    with open_board_at(url) as board:
+    with open_any(Place(url), may="admin") as board:
         chosen = [
             task
             for task in hives_on(board)

@@ -133,17 +133,17 @@ def _print_function(console: Console, module: Module, index: int, wanted: list[s
     stages = {"structure": "typed tree", "lowered": "lowered", "wgsl": "WGSL"}
     if not any(one in wanted for one in stages):
         return
-    text = explain_function(module, index)
-    parts = dict(part.split("\n", 1) for part in text.split("== ")[1:])
+    explained = explain_function(module, index)
     name = clean(module.function_name(index))
     for stage, heading in stages.items():
         if stage not in wanted:
             continue
         console.print(Text(f"\n{heading} of {name}", style="bold"))
+        text = getattr(explained, stage)
         if stage == "wgsl":
-            _print_code(console, parts[heading])
+            _print_code(console, text)
         else:
-            console.print(Text(parts[heading].rstrip()))
+            console.print(Text(text.rstrip()))
 
 
 def _print_code(console: Console, code: str) -> None:

@@ -190,8 +190,8 @@ def _document(swarm: SwarmManager, result: SwarmResult, seconds: float) -> dict[
 
 def _show(swarm: SwarmManager, result: SwarmResult, seconds: float) -> None:
     console = Console()
-    total = sum(result.instruction_counts.values())
-    ends = [f"{len(result.agent_results):,} finished"]
+    total = result.instructions
+    ends = [f"{result.finished:,} finished"]
     ends += [f"{len(result.traps):,} trapped"] if result.traps else []
     ends += [f"{len(result.unfinished):,} unfinished"] if result.unfinished else []
     lost = swarm.undeliverable

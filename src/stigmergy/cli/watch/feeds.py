@@ -24,6 +24,7 @@ from stigmergy.cli.board.telling import tell
 from stigmergy.cli.wording import describe
 from stigmergy.errors import StigmergyError, UsageError
 from stigmergy.monitor import SwarmView
+from stigmergy.swarm.remote.following import server_sent
 
 __all__ = ["BoardFeed", "Feed", "HttpFeed", "LogLine", "Update"]
 
@@ -202,7 +203,7 @@ class HttpFeed(_Threaded):
             if not answer.is_success:
                 answer.read()
                 raise _refusal(answer)
-            for kind, data in _server_sent(answer.iter_lines(), self._stop):
+            for kind, data in server_sent(answer.iter_lines(), self._stop):
                 document: JsonObject = json.loads(data)
                 match kind:
                     case "snapshot":
@@ -213,24 +214,6 @@ class HttpFeed(_Threaded):
                         pass
         if not self._stop.is_set():
             raise httpx.ReadError("the server ended the stream; asking again")
-
-
-def _server_sent(lines: Iterable[str], stop: threading.Event) -> Iterable[tuple[str, str]]:
-    """The events of a stream of server-sent events. Source: WHATWG HTML, 9.2.6."""
-    kind, data = "", list[str]()
-    for line in lines:
-        if stop.is_set():
-            return
-        name, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        if not line:
-            if data:
-                yield kind or "message", "\n".join(data)
-            kind, data = "", []
-        elif name == "event":
-            kind = value
-        elif name == "data":
-            data.append(value)
 
 
 def _refusal(answer: httpx.Response) -> StigmergyError | httpx.HTTPError:

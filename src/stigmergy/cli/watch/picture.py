@@ -49,12 +49,11 @@ AGENT_HEADINGS: Final = ("agent", "state", "task", "for", "tokens", "doing")
 TASK_HEADINGS: Final = ("task", "type", "status", "stands", "what")
 ITEM_HEADINGS: Final = ("item", "state", "back", "came to", "what")
 
-_AGENT_ORDER: Final = ("stuck", "working", "waiting", "failed", "idle", "gone")
+_AGENT_ORDER: Final = ("stuck", "working", "waiting", "idle", "gone")
 _AGENT_STYLE: Final[Mapping[str, str]] = {
     "stuck": "bold red",
     "working": "cyan",
     "waiting": "blue",
-    "failed": "red",
     "idle": "dim",
     "gone": "dim",
 }
@@ -137,9 +136,16 @@ def _agent(row: JsonObject, now: float) -> Row:
             (_text(row, "task_id"), ""),
             (_since(row, "since", now) if row.get("task_id") else "", ""),
             ("" if tokens is None else amount(tokens), ""),
-            (first_line(str(row.get("doing") or "")), "dim"),
+            (first_line(_doing(row, now)), "dim"),
         ),
     )
+
+
+def _doing(row: JsonObject, now: float) -> str:
+    failure = cast("JsonObject | None", row.get("last_failure"))
+    if row.get("task_id") or not failure:
+        return str(row.get("doing") or "")
+    return f"{failure['task_id']} failed {_since(failure, 'at', now)} ago: {failure['error']}"
 
 
 def task_rows(document: JsonObject, now: float) -> list[Row]:

@@ -10,15 +10,21 @@ moves, so that a refusal costs nothing.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from stigmergy.coding.git.objects import is_zero
-from stigmergy.coding.git.process import GitError, run_git
+from stigmergy.coding.git.process import Completed, run_git
 from stigmergy.coding.git.repository import Repository
 
 __all__ = ["Follows", "NothingToFollow", "Outcome", "WorkingTree", "WouldOverwrite"]
+
+_INDEX_LOCK_S: Final = 5.0
+"""The user's git has the index for an instant when it commits, or only shows the status."""
+_INDEX_LOOK_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,15 +128,14 @@ class WorkingTree:
         if lost:
             return WouldOverwrite(where, lost, "files that git does not track are in the way")
         step = ("read-tree", *(() if write else ("-n",)), "-m", "-u", old, new)
-        if run_git(step, cwd=where, accept=(0, 128)).code == 0:
+        if _with_index(where, step).code == 0:
             return Follows(where)
         # Entries that only look changed (touched, same content) must not count as the user's.
-        run_git(["update-index", "-q", "--refresh"], cwd=where, accept=(0, 1))
-        try:
-            run_git(step, cwd=where)
-        except GitError as error:
-            return WouldOverwrite(where, self._changed_by_user(where, old, new), error.stderr)
-        return Follows(where)
+        _with_index(where, ("update-index", "-q", "--refresh"))
+        done = _with_index(where, step)
+        if done.code == 0:
+            return Follows(where)
+        return WouldOverwrite(where, self._changed_by_user(where, old, new), done.stderr.strip())
 
     def _in_the_way(self, where: Path, old: str, new: str) -> tuple[str, ...]:
         """Untracked files where `new` puts something. `read-tree` would overwrite ignored ones."""
@@ -152,6 +157,16 @@ class WorkingTree:
 
 def _published_ref(target_ref: str) -> str:
     return f"refs/stigmergy/published/{target_ref.removeprefix('refs/')}"
+
+
+def _with_index(where: Path, args: Sequence[str]) -> Completed:
+    """Run what needs the index for itself, after whoever has it now."""
+    until = time.monotonic() + _INDEX_LOCK_S
+    while True:
+        done = run_git(args, cwd=where, accept=(0, 1, 128))
+        if "index.lock" not in done.stderr or time.monotonic() > until:
+            return done
+        time.sleep(_INDEX_LOOK_S)
 
 
 def _index_is(where: Path, commit: str) -> bool:

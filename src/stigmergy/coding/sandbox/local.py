@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import secrets
@@ -14,6 +13,7 @@ from typing import Self
 
 from stigmergy.coding.git.process import require_git, run_git
 from stigmergy.coding.git.reader import ObjectReader
+from stigmergy.coding.locking import take
 from stigmergy.coding.sandbox.bubblewrap import (
     HOME,
     MODEL_SOCKET,
@@ -313,13 +313,11 @@ def _take_over(state: Path) -> int:
     state.mkdir(parents=True, exist_ok=True)
     lock_fd = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not take(lock_fd):
+            raise UsageError(f"the sandboxes in {state} are in use by another process.")
         for name in _MADE:
             remove_tree(state / name)
-    except BlockingIOError:
-        os.close(lock_fd)
-        raise UsageError(f"the sandboxes in {state} are in use by another process.") from None
-    except OSError:
+    except (OSError, UsageError):
         os.close(lock_fd)
         raise
     return lock_fd

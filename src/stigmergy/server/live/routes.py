@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -49,6 +49,15 @@ class ReplayChange(BaseModel):
     """In the run's own time, seconds since the epoch."""
 
 
+class Access(BaseModel):
+    """What can be done and asked for here."""
+
+    scope: Literal["read", "worker", "admin"]
+    read_only: bool
+    memory: bool
+    """Whether there is one to ask."""
+
+
 @router.get("/live", response_class=Response, responses={**PROBLEMS, 200: _STREAM})
 async def live(request: Request) -> Response:
     """The swarm as it stands, then what changes, as server-sent events."""
@@ -64,11 +73,18 @@ def snapshot(request: Request) -> Response:
     return Response(_site(request).feed.snapshot(), media_type="application/json")
 
 
-@router.get("/access", responses=PROBLEMS)
+@router.get("/access", response_model=Access, responses=PROBLEMS)
 async def access(request: Request) -> Response:
-    """What the token may do here: `read`, `worker` or `admin`."""
-    held = Scope.READ if context_of(request).read_only else principal_of(request).scope
-    return answer({"scope": held.name.lower(), "read_only": context_of(request).read_only})
+    """What the token may do here, and whether the board has a memory."""
+    context = context_of(request)
+    held = Scope.READ if context.read_only else principal_of(request).scope
+    return answer(
+        {
+            "scope": held.name.lower(),
+            "read_only": context.read_only,
+            "memory": context.memory is not None,
+        }
+    )
 
 
 @router.post("/replay", responses=PROBLEMS, dependencies=[Depends(needs(Scope.ADMIN))])

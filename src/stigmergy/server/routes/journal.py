@@ -8,21 +8,26 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
+from stigmergy.board import TaskBoard
 from stigmergy.errors import TransientError, UsageError
 from stigmergy.server.auth import Scope
 from stigmergy.server.context import BEARER, PROBLEMS, ServerContext, context_of, needs
 from stigmergy.server.documents import EventPage, TaskId
-from stigmergy.server.routes.answers import answer
+from stigmergy.server.routes.answers import encode
 from stigmergy.server.streams import EventStream, journal_chunks
 from stigmergy.server.tail import event_document
 
-__all__ = ["router"]
+__all__ = ["event_page", "router"]
 
 router: Final = APIRouter(
     prefix="/api/v1",
     tags=["journal"],
     dependencies=[Depends(BEARER), Depends(needs(Scope.READ))],
 )
+_PAGE_BYTES: Final = 8 * 1024**2
+_LOOK: Final = 50
+_MOST_LOOK: Final = 1_000
+"""Events that are read from the board at a time: few, until it is known that they are small."""
 _MOST_STREAMS: Final = 1_000
 _HIGHEST_SEQ: Final = 2**63 - 1
 _MOST_DIGITS: Final = 19
@@ -42,15 +47,37 @@ async def events(
     limit: Annotated[int, Query(ge=1, le=5_000)] = 1_000,
     task_id: TaskId | None = None,
 ) -> Response:
-    """Events from just after `after`, oldest first."""
+    """Events from just after `after`, oldest first. A page of large events ends before `limit`."""
     context = context_of(request)
-    if task_id is None:
-        found = await context.bridge.call(partial(context.board.events, after=after, limit=limit))
-    else:
-        whole = await context.bridge.call(partial(context.board.history, task_id))
-        found = [event for event in whole if event.seq > after][:limit]
-    last = await context.bridge.call(context.board.last_seq)
-    return answer({"events": [event_document(event) for event in found], "last_seq": last})
+    read = partial(event_page, context.board, after=after, limit=limit, task_id=task_id)
+    return await context.bridge.call(read)
+
+
+def event_page(board: TaskBoard, *, after: int, limit: int, task_id: str | None) -> Response:
+    """A page of events, which ends before its limit when it has become large.
+
+    Events are read a few at a time, and no more than is going to be told if they are large.
+    """
+    texts: list[str] = []
+    size, step, more = 0, _LOOK, True
+    while more and len(texts) < limit and size < _PAGE_BYTES:
+        wanted = min(step, limit - len(texts))
+        found = board.events(after=after, limit=wanted + 1, task_id=task_id)
+        more = len(found) > wanted
+        for event in found[:wanted]:
+            if size >= _PAGE_BYTES:
+                more = True
+                break
+            texts.append(encode(event_document(event)))
+            size += len(texts[-1])
+            after = event.seq
+        if texts:
+            step = max(_LOOK, min(_MOST_LOOK, _PAGE_BYTES * len(texts) // (4 * size)))
+    body = (
+        f'{{"events":[{",".join(texts)}],"more":{"true" if more else "false"},'
+        f'"last_seq":{board.last_seq()}}}'
+    )
+    return Response(body.encode(), media_type="application/json")
 
 
 @router.get("/journal", responses={**PROBLEMS, 200: _STREAM}, response_class=Response)

@@ -27,6 +27,7 @@ from stigmergy.server.documents import (
     Claimed,
     ClaimOrder,
     Completion,
+    ExchangeOrder,
     Failure,
     HeldTask,
     LeaseDocument,
@@ -36,6 +37,7 @@ from stigmergy.server.documents import (
     Report,
     StartOrder,
     TaskId,
+    Wanted,
 )
 from stigmergy.server.problems import Problem
 from stigmergy.server.routes.answers import answer, task_answer
@@ -60,32 +62,44 @@ async def claim(order: ClaimOrder, request: Request) -> Response:
     The task is this agent's until its lease ends: report on it or renew it before.
     """
     context = context_of(request)
-    if _PERSON in order.capabilities and principal_of(request).scope < Scope.ADMIN:
-        text = f"what waits for a {_PERSON} is not for workers: use approve and refuse"
-        raise Problem(status=403, kind="scope", detail=text)
-    check_claim(request, order)
-    wanted = Order(
-        agent_id=order.agent_id,
-        limit=order.limit,
-        capabilities=frozenset(order.capabilities),
-        task_types=offered_types(request, order),
-        lease_s=order.lease_s,
-    )
+    wanted = _order(request, order)
     tasks = await unless_gone(request, context.desk.claim(wanted, wait_s=order.wait_s))
+    return answer({"claimed": [_held(context, task) for task in tasks]})
+
+
+@router.post("/complete-and-claim", response_model=Claimed, responses=PROBLEMS)
+async def complete_and_claim(order: ExchangeOrder, request: Request) -> Response:
+    """Hand in results and take up to `limit` next tasks, all in one: it happens whole or not.
+
+    It does not wait for a task, so that no result does; `claim` waits.
+    """
+    context = context_of(request)
+    wanted = _order(request, order)
+    results = [(_checked(request, each.lease)[1], each.result) for each in order.results]
+    exchange = partial(
+        context.board.complete_and_claim,
+        wanted.agent_id,
+        results,
+        wanted.limit,
+        capabilities=wanted.capabilities,
+        task_types=wanted.task_types,
+        lease_s=wanted.lease_s,
+    )
+    tasks = await context.bridge.call(exchange)
     return answer({"claimed": [_held(context, task) for task in tasks]})
 
 
 @router.post("/{task_id}/start", response_model=Listed, responses=PROBLEMS)
 async def start(task_id: TaskId, order: StartOrder, request: Request) -> Response:
     """Say that work has begun. Idempotent."""
-    context, lease = _checked(request, task_id, order.lease)
+    context, lease = _checked(request, order.lease, task_id)
     return task_answer(await context.bridge.call(partial(context.board.start, lease)))
 
 
 @router.post("/{task_id}/renew", response_model=HeldTask, responses=PROBLEMS)
 async def renew(task_id: TaskId, order: Renewal, request: Request) -> Response:
     """Hold on to the task for `lease_s` from now."""
-    context, lease = _checked(request, task_id, order.lease)
+    context, lease = _checked(request, order.lease, task_id)
     renew = partial(context.board.renew, lease, lease_s=order.lease_s)
     renewed = await context.bridge.call(renew)
     task = await context.bridge.call(partial(context.board.get, task_id))
@@ -96,7 +110,7 @@ async def renew(task_id: TaskId, order: Renewal, request: Request) -> Response:
 @router.post("/{task_id}/report", response_model=Listed, responses=PROBLEMS)
 async def report(task_id: TaskId, order: Report, request: Request) -> Response:
     """Say how far the work is, for whoever watches. Renews the lease."""
-    context, lease = _checked(request, task_id, order.lease)
+    context, lease = _checked(request, order.lease, task_id)
     tell = partial(context.board.report, lease, order.progress, lease_s=order.lease_s)
     return task_answer(await context.bridge.call(tell))
 
@@ -104,7 +118,7 @@ async def report(task_id: TaskId, order: Report, request: Request) -> Response:
 @router.post("/{task_id}/complete", response_model=Listed, responses=PROBLEMS)
 async def complete(task_id: TaskId, order: Completion, request: Request) -> Response:
     """Hand in the result. Idempotent for the same lease and result."""
-    context, lease = _checked(request, task_id, order.lease)
+    context, lease = _checked(request, order.lease, task_id)
     tell = partial(context.board.complete, lease, order.result, note=order.note)
     return task_answer(await context.bridge.call(tell))
 
@@ -112,7 +126,7 @@ async def complete(task_id: TaskId, order: Completion, request: Request) -> Resp
 @router.post("/{task_id}/fail", response_model=Listed, responses=PROBLEMS)
 async def fail(task_id: TaskId, order: Failure, request: Request) -> Response:
     """Report that the attempt failed. With `retry` it is tried again while attempts last."""
-    context, lease = _checked(request, task_id, order.lease)
+    context, lease = _checked(request, order.lease, task_id)
     tell = partial(context.board.fail, lease, order.error, retry=order.retry, note=order.note)
     return task_answer(await _once(request, lease, "failed", tell))
 
@@ -120,7 +134,7 @@ async def fail(task_id: TaskId, order: Failure, request: Request) -> Response:
 @router.post("/{task_id}/release", response_model=Listed, responses=PROBLEMS)
 async def release(task_id: TaskId, order: Release, request: Request) -> Response:
     """Give the task back unharmed: the attempt does not count."""
-    context, lease = _checked(request, task_id, order.lease)
+    context, lease = _checked(request, order.lease, task_id)
     check_posts(request, order.post)
     posts = [each.task(fresh_id(request, number)) for number, each in enumerate(order.post)]
     tell = partial(
@@ -135,9 +149,27 @@ async def release(task_id: TaskId, order: Release, request: Request) -> Response
     return task_answer(await _once(request, lease, "released", tell))
 
 
-def _checked(request: Request, task_id: str, told: LeaseDocument) -> tuple[ServerContext, Lease]:
+def _order(request: Request, wanted: Wanted) -> Order:
+    """What the desk is asked for; refused where it is not for such a client."""
+    if _PERSON in wanted.capabilities and principal_of(request).scope < Scope.ADMIN:
+        text = f"what waits for a {_PERSON} is not for workers: use approve and refuse"
+        raise Problem(status=403, kind="scope", detail=text)
+    check_claim(request, wanted)
+    return Order(
+        agent_id=wanted.agent_id,
+        limit=wanted.limit,
+        capabilities=frozenset(wanted.capabilities),
+        task_types=offered_types(request, wanted),
+        lease_s=wanted.lease_s,
+    )
+
+
+def _checked(
+    request: Request, told: LeaseDocument, task_id: str | None = None
+) -> tuple[ServerContext, Lease]:
+    """The lease that a client sent; refused if it is none of this server, or of another task."""
     context = context_of(request)
-    if told.task_id != task_id:
+    if task_id not in (None, told.task_id):
         text = f"the lease is for the task {told.task_id!r}, the address for {task_id!r}"
         raise Problem(status=422, kind="invalid", detail=text)
     lease = told.lease()

@@ -16,7 +16,7 @@ from stigmergy.board import TaskType
 from stigmergy.coding.tasks import WORK_TYPES, is_own_name
 from stigmergy.server.auth import Scope
 from stigmergy.server.context import context_of, principal_of
-from stigmergy.server.documents import ClaimOrder, NewTask
+from stigmergy.server.documents import NewTask, Wanted
 from stigmergy.server.problems import Problem
 
 __all__ = ["check_claim", "check_posts", "offered_types"]
@@ -40,7 +40,7 @@ def check_posts(request: Request, tasks: Iterable[NewTask]) -> None:
             raise _refused(f"{task.task_id!r} is a name that the run itself gives")
 
 
-def check_claim(request: Request, order: ClaimOrder) -> None:
+def check_claim(request: Request, order: Wanted) -> None:
     """See that a worker claims nothing that the run does itself, and not in its agents' names.
 
     Raises:
@@ -55,7 +55,7 @@ def check_claim(request: Request, order: ClaimOrder) -> None:
         raise _refused(f"{order.agent_id[:100]!r} is a name of the run's own agents")
 
 
-def offered_types(request: Request, order: ClaimOrder) -> frozenset[str] | None:
+def offered_types(request: Request, order: Wanted) -> frozenset[str] | None:
     """The types that are claimed; on a run's board `any` is any but the run's own."""
     if order.task_types is not None:
         return frozenset(order.task_types)

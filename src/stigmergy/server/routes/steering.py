@@ -8,14 +8,19 @@ from typing import Final
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
+from stigmergy.board import Query
 from stigmergy.server.auth import Scope
 from stigmergy.server.context import BEARER, PROBLEMS, context_of, needs, principal_of
 from stigmergy.server.documents import (
     AgentsWish,
+    CancelMany,
+    Choice,
+    Chosen,
     Listed,
     PauseOrder,
     Priority,
     Reason,
+    RetryMany,
     Ruling,
     TaskId,
 )
@@ -28,6 +33,25 @@ router: Final = APIRouter(
     tags=["steering"],
     dependencies=[Depends(BEARER), Depends(needs(Scope.ADMIN))],
 )
+
+
+@router.post("/tasks/cancel", responses=PROBLEMS)
+async def cancel_many(choice: CancelMany, request: Request) -> Chosen:
+    """Stop all unfinished tasks that pass, one after the other."""
+    context = context_of(request)
+    act = partial(context.board.cancel_all, _query(choice), reason=choice.reason)
+    return Chosen(task_ids=[task.task_id for task in await context.bridge.call(act)])
+
+
+@router.post("/tasks/retry", responses=PROBLEMS)
+async def retry_many(choice: RetryMany, request: Request) -> Chosen:
+    """Begin all failed and cancelled tasks that pass anew, with those that failed because of them.
+
+    Those stay that depend on a task which failed or was cancelled and is not retried.
+    """
+    context = context_of(request)
+    act = partial(context.board.retry_all, _query(choice), error=choice.error)
+    return Chosen(task_ids=[task.task_id for task in await context.bridge.call(act)])
 
 
 @router.post("/tasks/{task_id}/cancel", response_model=Listed, responses=PROBLEMS)
@@ -90,3 +114,11 @@ async def agents(wish: AgentsWish, request: Request) -> None:
     context = context_of(request)
     data = {"count": wish.count, "by": f"token {principal_of(request).name}"}
     await context.bridge.call(partial(context.board.record, "agents_wanted", data=data))
+
+
+def _query(choice: Choice) -> Query:
+    return Query(
+        statuses=None if choice.statuses is None else frozenset(choice.statuses),
+        task_types=None if choice.task_types is None else frozenset(choice.task_types),
+        parent_id=choice.parent_id,
+    )

@@ -23,14 +23,13 @@ from stigmergy.server.documents import (
     NewTask,
     Posted,
     PostMany,
-    ProgressDocument,
     TaskId,
     TaskPage,
 )
 from stigmergy.server.problems import Problem
-from stigmergy.server.routes.answers import answer, encode, task_answer
+from stigmergy.server.routes.answers import encode, task_answer
+from stigmergy.server.routes.journal import event_page
 from stigmergy.server.routes.runboard import check_posts
-from stigmergy.server.tail import event_document
 
 __all__ = ["router"]
 
@@ -38,6 +37,7 @@ router: Final = APIRouter(prefix="/api/v1", tags=["tasks"], dependencies=[Depend
 _READ: Final = [Depends(needs(Scope.READ))]
 _WORK: Final = [Depends(needs(Scope.WORKER))]
 _PAGE_BYTES: Final = 8 * 1024**2
+_MOST_EVENTS: Final = 5_000
 _LOOK: Final = 50
 """Tasks that are read from the board at a time."""
 
@@ -131,30 +131,17 @@ async def show(task_id: TaskId, request: Request) -> Response:
 @router.get(
     "/tasks/{task_id}/history", dependencies=_READ, response_model=EventPage, responses=PROBLEMS
 )
-async def history(task_id: TaskId, request: Request) -> Response:
-    """What happened to one task, oldest first."""
+async def history(
+    task_id: TaskId, request: Request, after: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0
+) -> Response:
+    """What happened to one task, oldest first; it tells of `more` after a page that is large."""
     context = context_of(request)
-    events = await context.bridge.call(partial(context.board.history, task_id))
-    if not events and await context.bridge.call(partial(context.board.get, task_id)) is None:
-        raise NotFoundError(f"no task {task_id!r} on this board")
-    return answer(
-        {"events": [event_document(event) for event in events], "last_seq": context.tail.seq}
-    )
-
-
-@router.get("/progress", dependencies=_READ, responses=PROBLEMS)
-async def progress(request: Request, parent_id: TaskId | None = None) -> ProgressDocument:
-    """How far the whole board has come, or the children of one parent."""
-    context = context_of(request)
-    found = await context.bridge.call(partial(context.board.progress, parent_id))
-    return ProgressDocument(
-        total=found.total,
-        pending=found.pending,
-        in_progress=found.in_progress,
-        completed=found.completed,
-        failed=found.failed,
-        cancelled=found.cancelled,
-    )
+    if await context.bridge.call(partial(context.board.get, task_id)) is None:
+        found = await context.bridge.call(partial(context.board.events, limit=1, task_id=task_id))
+        if not found:
+            raise NotFoundError(f"no task {task_id!r} on this board")
+    read = partial(event_page, context.board, after=after, limit=_MOST_EVENTS, task_id=task_id)
+    return await context.bridge.call(read)
 
 
 async def _post(request: Request, new: Sequence[NewTask], on_duplicate: str) -> Posted:

@@ -122,7 +122,7 @@ class Crew:
             self.hire()
         return killed
 
-    def settle(self, *, within_s: float = 60.0) -> None:
+    def settle(self, *, within_s: float = 180.0) -> None:
         """Let the posters come to an end and the agents do all that is left; then stop them.
 
         Raises:

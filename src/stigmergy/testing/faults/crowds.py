@@ -28,13 +28,15 @@ _CROWD: Final = 100
 _NEWCOMERS: Final = 20
 _MOST_UNEVEN: Final = 3.0
 """Between equals, the busiest may have done so many times what the slowest did."""
+_STARVED: Final = 10
+"""Who got nothing while the others did so many times their share was not only late."""
 
 
 # Many agents --------------------------------------------------------------------------------------
 
 
 def crowd(setting: Setting) -> Row:
-    """All begin at once and take tasks until none is left: no lock error, and nobody starves."""
+    """All begin at once and take tasks until each had some: no lock error, and nobody starves."""
     size = _CROWDS.get(setting.store, _CROWD)
     each = 10 if setting.short else 100
     plan = Plan(url=setting.url, folder=setting.folder, seed=setting.seed)
@@ -44,11 +46,14 @@ def crowd(setting: Setting) -> Row:
             for number in range(size)
         ]
         _await_all(board, size)
-        names = [f"t{number}" for number in range(size * each)]
-        board.post_many(Task(task_type="work", task_id=name) for name in names)
         with Ledger(plan.ledger, agent_id="poster") as book:
-            for name in names:
-                book.write("posted", name)
+            _post(board, book, range(size * each))
+            for more in range(1, _STARVED * each):
+                if _work_off(board) == size:
+                    break
+                _post(board, book, range(size * (each + more - 1), size * (each + more)))
+        _over(plan.ledger).touch()
+        board.record("over")
         told: list[dict[str, Any]] = [child.wait(timeout_s=600).value for child in members]
     evidence = gather(plan)
     violations = check(evidence)
@@ -75,14 +80,36 @@ def _await_all(board: TaskBoard, size: int) -> None:
         board.wait(after=seen, timeout_s=1.0)
 
 
+def _post(board: TaskBoard, book: Ledger, numbers: range) -> None:
+    names = [f"t{number}" for number in numbers]
+    board.post_many(Task(task_type="work", task_id=name) for name in names)
+    for name in names:
+        book.write("posted", name)
+
+
+def _work_off(board: TaskBoard) -> int:
+    """Wait until all that was posted is done; how many have done some of it."""
+    deadline = time.monotonic() + 600.0
+    while not _is_over(board):
+        if time.monotonic() > deadline:
+            raise StigmergyError(f"the crowd did not end its work: {board.progress()}")
+        board.wait(after=board.last_seq(), timeout_s=0.2)
+    return len({task.claimed_by for task in board.list_all()})
+
+
+def _over(ledger: Path) -> Path:
+    """A file that tells the crowd that no more comes."""
+    return ledger.with_name("over")
+
+
 def take_all(*, url: str, name: str, ledger: str) -> dict[str, Any]:
     """One of the crowd: what it did, how long its worst claim took, what troubled it."""
     done, worst_s = 0, 0.0
     troubles: list[str] = []
     with Ledger(ledger, agent_id=name) as book, open_board(url) as board:
         board.record("ready", agent_id=name)
-        seen = board.events(limit=10**6)[-1].seq
         while True:
+            seen = board.last_seq()
             began = time.perf_counter()
             try:
                 held = board.claim(name)
@@ -94,7 +121,7 @@ def take_all(*, url: str, name: str, ledger: str) -> dict[str, Any]:
                     book.write("completed", held.task_id, held.fence, result=result)
                     done += 1
                     continue
-                if done or _is_over(board):
+                if _over(Path(ledger)).exists():
                     break
                 board.wait(after=seen, timeout_s=5.0)
             except TransientError as error:

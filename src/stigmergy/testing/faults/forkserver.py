@@ -82,7 +82,7 @@ class Child:
             StigmergyError: its function had raised before.
         """
         self.signal(signal.SIGKILL)
-        return self.wait(timeout_s=30.0)
+        return self.wait(timeout_s=120.0)
 
     def end(self) -> None:
         """SIGKILL, whatever became of it before. Idempotent."""
@@ -196,7 +196,7 @@ class ForkServer:
                 answer = ""
         if not answer:
             raise StigmergyError(
-                f"the server of processes ended with {self._process.wait(timeout=30)}"
+                f"the server of processes ended with {self._process.wait(timeout=60)}"
             )
         return json.loads(answer)
 

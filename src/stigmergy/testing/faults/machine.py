@@ -53,7 +53,7 @@ def trouble(argv: Sequence[str]) -> str | None:
     """Why a program does not work here, or None."""
     if shutil.which(argv[0]) is None:
         return f"{argv[0]} is not installed"
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
     if done.returncode == 0:
         return None
     return done.stderr.strip() or f"{argv[0]} ended with {done.returncode}"

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from stigmergy.board.census import Census, census_of, tally_of
 from stigmergy.board.store import (
     Query,
     Rule,
@@ -15,6 +16,7 @@ from stigmergy.board.store import (
 from stigmergy.board.task import Json, TaskStatus
 from stigmergy.errors import UsageError
 from stigmergy.testing.storecontract.values import (
+    FakeClock,
     ids,
     leased,
     put,
@@ -63,6 +65,51 @@ class LookingRules:
         dead = frozenset({TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.PENDING})
         assert select(statuses=dead) == ["open", "failed"]
         assert select(statuses=dead, limit=1) == ["open"]
+
+    def test_a_census_counts_as_reading_every_task_would(self, store: Store) -> None:
+        """By type and status; whose lease is over, what could be taken, and since when."""
+        assert store.census(now=50.0) == Census()
+        put(
+            store,
+            task("a", created_at=7.0),
+            task("b", created_at=9.0, not_before=5.0, task_type="other\x00ü"),
+            task("later", created_at=1.0, not_before=60.0),
+            task("waits", created_at=1.0, depends_on=("a",), waiting_on=("a",)),
+            leased("held", until=60.0),
+            leased("late", until=50.0),
+            task("done", status=TaskStatus.COMPLETED, finished_at=8.0, result={"x": 1}),
+            task("dead", status=TaskStatus.FAILED, finished_at=8.0),
+        )
+        found = store.census(now=50.0)
+        assert found == census_of(store.select(Query()), now=50.0)
+        assert (found.held, found.overdue, found.oldest_ready_at) == (2, 1, 7.0)
+        later = store.census(now=60.0)
+        assert later == census_of(store.select(Query()), now=60.0)
+        assert (later.overdue, later.oldest_ready_at) == (2, 7.0)
+        with store.transaction() as tx:
+            tx.forget("a")
+        assert store.census(now=50.0).oldest_ready_at == 9.0
+
+    def test_a_tally_counts_as_reading_every_event_would(
+        self, store: Store, clock: FakeClock
+    ) -> None:
+        """From an event and a time on; an attempt that another follows counts by itself."""
+        assert store.tally(after=0, since=0.0) == {}
+        for n in range(4):
+            clock.now = 100.0 + n
+            with store.transaction() as tx:
+                tx.append("posted", task_id="t", data={})
+                tx.append("failed", task_id="t", data={"status": "pending", "error": "\x00ü"})
+                tx.append("failed", task_id="t", data={"status": "failed", "n": n})
+                tx.append("expired", task_id="t", data={"status": "pending"})
+                tx.append("expired", task_id="t", data={})
+        events = store.events(after=0, limit=99)
+        for after in (0, events[6].seq, events[-1].seq):
+            for since in (0.0, 101.0, 102.5, 104.0):
+                wanted = [e for e in events if e.seq > after and e.at >= since]
+                assert store.tally(after=after, since=since) == tally_of(wanted)
+        counted = {"posted": 4, "failed": 4, "expired": 4, "tried_again": 8}
+        assert store.tally(after=0, since=0.0) == counted
 
     def test_select_applies_every_filter(self, store: Store) -> None:
         """Together they narrow; an empty set passes nothing."""

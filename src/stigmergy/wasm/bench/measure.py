@@ -58,7 +58,7 @@ def measure_swarm(
         ids = swarm.spawn_agents(agents, kernel.name, args, module=digest)
         result = swarm.dispatch(ids, _INSTRUCTIONS)
         times.append(time.perf_counter() - begun)
-        instructions = sum(result.instruction_counts.values())
+        instructions = result.instructions
         _check(kernel, {at: result.agent_results[one] for at, one in enumerate(ids)})
         swarm.kill_agents(ids)
     return Measured(way or "swarm", agents, min(times[1:]), times[0], instructions)

@@ -35,6 +35,7 @@ from stigmergy.wasm.gpu.trial import Trials
 from stigmergy.wasm.gpu.windows import Part, Window, next_stride, split, widest_stride
 from stigmergy.wasm.hostcalls import HostCall, resolve_imports
 from stigmergy.wasm.module.model import PAGE_BYTES, Module
+from stigmergy.wasm.slotindex import slot_index
 
 __all__ = ["GpuCohort"]
 
@@ -144,18 +145,18 @@ class GpuCohort:
     def create(self, slots: Slots, agent_ids: npt.NDArray[np.uint32]) -> None:
         """Begin fresh instances."""
         for part in split(slots, self._windows):
-            mine = part.window.base + part.local
-            virgin = not self._used[mine].any()
+            virgin = not self._used[slot_index(part.window.base + part.local)].any()
             self._create_state(part, agent_ids[part.positions], virgin=virgin)
             if virgin:
                 self._memory.fill(part, zeros=True)
             else:
                 self._memory.fill(part, zeros=False)
                 self._mailboxes.clear(part)
-        self._status[slots] = Status.IDLE
-        self._count[slots] = 0
-        self._used[slots] = True
-        self._unstarted[slots] = self._module.start is not None
+        rows = slot_index(slots)
+        self._status[rows] = Status.IDLE
+        self._count[rows] = 0
+        self._used[rows] = True
+        self._unstarted[rows] = self._module.start is not None
 
     def _create_state(self, part: Part, agent_ids: U32, *, virgin: bool) -> None:
         """Write the words of fresh instances, but for zeros where there are zeros."""
@@ -189,15 +190,20 @@ class GpuCohort:
     def begin(self, slots: Slots, function: int, arguments: Words) -> None:
         """Give each agent a call of a function."""
         self._shaders.check(function)
-        starting = self._unstarted[slots]
-        for start in (False, True):
-            chosen = np.flatnonzero(starting == start)
-            if len(chosen):
-                frames = self._compiled.entry_frames(function, arguments[chosen], start=start)
-                self._begin(slots[chosen], frames)
-        self._status[slots] = Status.READY
-        self._count[slots] = 0
-        self._entry[slots] = function
+        rows = slot_index(slots)
+        starting = self._unstarted[rows]
+        if not starting.any():
+            frames = self._compiled.entry_frames(function, arguments, start=False)
+            self._begin(slots, frames)
+        else:
+            for start in (False, True):
+                chosen = np.flatnonzero(starting == start)
+                if len(chosen):
+                    frames = self._compiled.entry_frames(function, arguments[chosen], start=start)
+                    self._begin(slots[chosen], frames)
+        self._status[rows] = Status.READY
+        self._count[rows] = 0
+        self._entry[rows] = function
         self._entries.add(function)
 
     def _begin(self, slots: Slots, frames: U32) -> None:
@@ -219,7 +225,8 @@ class GpuCohort:
 
     def run(self, slots: Slots, targets: Counts) -> Statuses:
         """Run each READY agent until it stops by itself or its count reaches its target."""
-        ready = (self._status[slots] == Status.READY) & (self._count[slots] < targets)
+        rows = slot_index(slots)
+        ready = (self._status[rows] == Status.READY) & (self._count[rows] < targets)
         if ready.all():
             chosen, wanted = slots, targets
         else:
@@ -240,8 +247,9 @@ class GpuCohort:
             self._unstarted[slots[begun]] = False
 
     def _report(self, slots: Slots, statuses: Statuses, counts: Counts) -> None:
-        self._status[slots] = statuses
-        self._count[slots] = counts
+        rows = slot_index(slots)
+        self._status[rows] = statuses
+        self._count[rows] = counts
 
     def _entries_of(self, slots: Slots) -> frozenset[int]:
         if len(self._entries) == 1:

@@ -6,6 +6,7 @@ emit.emit_function; this module joins them.
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -28,7 +29,7 @@ from stigmergy.wasm.gpu.tree import show_tree
 from stigmergy.wasm.hostcalls import resolve_imports, with_given_types
 from stigmergy.wasm.module.model import PAGE_BYTES, Module
 
-__all__ = ["CompiledModule", "check_module", "compile_module", "explain"]
+__all__ = ["CompiledModule", "Explained", "check_module", "compile_module", "explain"]
 
 _MOST_FUNCTIONS = 0xFFFF
 _MOST_STATE_WORDS = 1 << 20
@@ -62,24 +63,25 @@ def check_module(module: Module, settings: CohortSettings) -> None:
     _refuse(with_given_types(module, settings.imports), settings)
 
 
-def explain(module: Module, function: int, settings: CohortSettings | None = None) -> str:
-    """Return what becomes of a function, stage by stage, as text for people.
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What becomes of a function, stage by stage, as text for people."""
+
+    structure: str
+    lowered: str
+    wgsl: str
+
+
+def explain(module: Module, function: int) -> Explained:
+    """Return a function's stages on its way to the GPU.
 
     Raises:
         UnsupportedError: It cannot be said in WGSL.
     """
-    compiled = CompiledModule(module, settings or CohortSettings(), CompilerOptions())
-    tree = compiled.graph.tree(function)
+    compiled = CompiledModule(module, CohortSettings(), CompilerOptions())
     lowered = compiled.lowered(function)
-    return "\n".join(
-        (
-            "== typed tree",
-            show_tree(tree),
-            "== lowered",
-            show_lowered(lowered),
-            "== WGSL",
-            emit_function(lowered),
-        )
+    return Explained(
+        show_tree(compiled.graph.tree(function)), show_lowered(lowered), emit_function(lowered)
     )
 
 

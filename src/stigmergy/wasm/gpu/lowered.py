@@ -5,6 +5,7 @@ a statement are a range; a function that goes on after a stop skips every statem
 not hold its point. Values only.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -21,6 +22,7 @@ __all__ = [
     "Fail",
     "Goto",
     "If",
+    "LeftAtHead",
     "Line",
     "Loop",
     "Lowered",
@@ -29,7 +31,9 @@ __all__ = [
     "Statement",
     "Suspend",
     "Switch",
+    "condition_at_end",
     "is_flat",
+    "left_at_head",
     "loop_end",
     "points_of",
     "show_lowered",
@@ -92,6 +96,15 @@ class Loop:
     body: "list[Statement]"
     point: int
     last_point: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeftAtHead:
+    """A loop begins by counting, and goes to a label on a condition."""
+
+    counting: Line
+    condition: str
+    label: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +233,31 @@ def is_flat(body: list[Statement], label: int) -> bool:
             return True
 
 
+def condition_at_end(loop: Loop) -> str | None:
+    """Return the condition on which a loop goes round, if its end alone decides."""
+    match loop.body:
+        case [*before, If(condition, [Goto(head)], []), Goto(end)]:
+            ways = (loop.label, loop_end(loop.label))
+            decides = (head, end) == ways and not any(
+                _goes_to(one, label) for one in before for label in ways
+            )
+            return condition if decides else None
+        case _:
+            return None
+
+
+def left_at_head(loop: Loop) -> LeftAtHead | None:
+    """Return how a loop is left before it does anything but count, if it is left there alone."""
+    match loop.body:
+        case [Line(text) as counting, If(condition, [Goto(label)], []), *after]:
+            alone = text.startswith("fuel +=") and label != loop.label
+            if alone and _stays(after, frozenset((loop.label,))):
+                return LeftAtHead(counting, condition, label)
+        case _:
+            pass
+    return None
+
+
 def _goes_to(statement: Statement, label: int) -> bool:
     match statement:
         case Goto():
@@ -233,6 +271,25 @@ def _goes_to(statement: Statement, label: int) -> bool:
             return any(_goes_to(one, label) for body in bodies for one in body)
         case _:
             return False
+
+
+def _stays(statements: Sequence[Statement], labels: frozenset[int]) -> bool:
+    """Whether these neither trap nor branch but to these labels and those of their own."""
+    for one in statements:
+        match one:
+            case Line():
+                stays = True
+            case Goto():
+                stays = one.label in labels
+            case Block():
+                stays = _stays(one.body, labels | {one.label})
+            case If():
+                stays = _stays(one.then, labels) and _stays(one.otherwise, labels)
+            case _:
+                stays = False
+        if not stays:
+            return False
+    return True
 
 
 def show_lowered(lowered: Lowered) -> str:

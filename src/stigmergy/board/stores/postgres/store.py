@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
+from stigmergy.board.census import Census, census_from, tally_from
 from stigmergy.board.store import Clock, Query
 from stigmergy.board.stores.postgres.address import Address
 from stigmergy.board.task import Event, Task, TaskStatus
@@ -40,7 +41,7 @@ from stigmergy.board.stores.postgres.migrations import (
     install_functions,
     migrate,
 )
-from stigmergy.board.stores.postgres.rows import COLUMNS, escaped, event_of, task_of
+from stigmergy.board.stores.postgres.rows import COLUMNS, escaped, event_of, task_of, unescaped
 from stigmergy.board.stores.postgres.shortcuts import PostgresShortcuts
 from stigmergy.board.stores.postgres.transaction import PostgresTransaction, select_statement
 
@@ -57,6 +58,14 @@ _BEGIN: Final = """
     SELECT pg_advisory_xact_lock({lock});
     SELECT {s}.base_1(), extract(epoch FROM clock_timestamp())::float8, pg_current_xact_id()::text
 """
+_CENSUS: Final = """
+    SELECT task_type, status, count(*), count(*) FILTER (WHERE lease_until <= %s),
+      min(greatest(created_at, not_before))
+        FILTER (WHERE status = 'pending' AND NOT blocked AND not_before <= %s)
+    FROM {s}.tasks GROUP BY task_type, status"""
+_TALLY: Final = """
+    SELECT kind, CASE WHEN kind IN ('failed', 'expired') THEN data END AS ended, count(*)
+    FROM {s}.events WHERE seq > %s AND at >= %s AND seq < {s}.horizon_1() GROUP BY kind, ended"""
 _DECLINED: Final = "ST001"
 _AGAIN: Final = (
     psycopg.errors.DeadlockDetected,
@@ -289,6 +298,15 @@ class PostgresStore:
             () if parent_id is None else (parent_id,),
         )
         return {TaskStatus(status): number for status, number in rows}
+
+    def census(self, *, now: float) -> Census:
+        """See `Store.census`."""
+        rows = self._read(_CENSUS, (now, now))
+        return census_from((unescaped(kind), *rest) for kind, *rest in rows)
+
+    def tally(self, *, after: int, since: float) -> dict[str, int]:
+        """See `Store.tally`."""
+        return tally_from(self._read(_TALLY, (after, since)))
 
     def events(self, *, after: int, limit: int, task_id: str | None = None) -> list[Event]:
         """See `Store.events`. Of one task: all that is committed."""

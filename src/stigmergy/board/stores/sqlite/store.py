@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from stigmergy.board.census import Census, census_from, tally_from
 from stigmergy.board.folders import make_folder
 from stigmergy.board.store import Clock, Query
 from stigmergy.board.stores.locking import BoardLock
@@ -53,6 +54,14 @@ _COUNTS: Final = f"""
     UNION ALL
     SELECT 'completed', (SELECT count(*) FROM tasks) - (SELECT sum(number) FROM others)"""
 """The completed ones are all but those that partial indexes find."""
+_CENSUS: Final = """
+    SELECT task_type, status, count(*), count(CASE WHEN lease_until <= ?1 THEN 1 END),
+      min(CASE WHEN status = 'pending' AND NOT blocked AND not_before <= ?1
+        THEN max(created_at, not_before) END)
+    FROM tasks GROUP BY task_type, status"""
+_TALLY: Final = """
+    SELECT kind, CASE WHEN kind IN ('failed', 'expired') THEN data END AS ended, count(*)
+    FROM events WHERE seq > ? AND at >= ? GROUP BY kind, ended"""
 
 
 class SqliteStore:
@@ -249,6 +258,14 @@ class SqliteStore:
             by_parent = "SELECT status, count(*) FROM tasks WHERE parent_id = ? GROUP BY status"
             rows = self._rows(by_parent, (parent_id,))
         return {TaskStatus(status): number for status, number in rows if number}
+
+    def census(self, *, now: float) -> Census:
+        """See `Store.census`."""
+        return census_from(self._rows(_CENSUS, (now,)))
+
+    def tally(self, *, after: int, since: float) -> dict[str, int]:
+        """See `Store.tally`."""
+        return tally_from(self._rows(_TALLY, (after, since)))
 
     def events(self, *, after: int, limit: int, task_id: str | None = None) -> list[Event]:
         """See `Store.events`."""

@@ -28,7 +28,7 @@ const states = {
   approved: "tick", refused: "cross", warning: "triangle", critical: "triangle", returned: "back",
 };
 
-export const AGENT_STATES = ["working", "waiting", "stuck", "failed", "idle", "gone"];
+export const AGENT_STATES = ["working", "waiting", "stuck", "idle", "gone"];
 export const TASK_STATES = ["in_progress", "claimed", "pending", "failed", "completed", "cancelled"];
 
 export function stateText(state) {

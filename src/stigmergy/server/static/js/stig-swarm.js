@@ -316,7 +316,7 @@
     }
 
     #paintAgents(list) {
-      const rank = { stuck: 0, failed: 1, working: 2, waiting: 3, idle: 4, gone: 5 };
+      const rank = { stuck: 0, working: 1, waiting: 2, idle: 3, gone: 4 };
       const rows = [...this.#agents.values()].sort((a, b) => rank[a.state] - rank[b.state] || a.id.localeCompare(b.id, "en", { numeric: true })).slice(0, MOST_AGENTS);
       const wanted = new Set(rows.map(({ id }) => id));
       for (const [id, row] of this.#rows) {

@@ -101,12 +101,18 @@ class AgentGrid extends Part {
       setText(state, stateText(agent.state));
       const task = agent.task_id ? short(agent.task_id, 60) : "";
       const what = agent.doing ? short(agent.doing, 160) : "";
-      setText(doing, [task, what].filter(Boolean).join(" · ") || "—");
+      setText(doing, [task, what].filter(Boolean).join(" · ") || failure(agent) || "—");
     }
     const tokens = agent.tokens === null || agent.tokens === undefined ? `tokens ${UNKNOWN}` : `${big(agent.tokens)} tok`;
     const since = agent.since === null || agent.since === undefined ? "" : `${ago(this.store.since(agent.since))} · `;
     setText(facts, `${since}${tokens}${agent.finished ? ` · ${agent.finished} done` : ""}${agent.failed ? ` · ${agent.failed} failed` : ""}`);
   }
+}
+
+// What an idle agent did last, if that failed: a fact of the past, and no state.
+function failure(agent) {
+  const last = agent.last_failure;
+  return last ? `last failed: ${short(last.task_id, 60)} · ${short(last.error, 120)}` : "";
 }
 
 customElements.define("stig-agent-grid", AgentGrid);

@@ -20,7 +20,7 @@ class Dashboard extends HTMLElement {
   connectedCallback() {
     this.store = new Store();
     this.api = new Api({ base: this.getAttribute("base") ?? "", token: takeToken() });
-    this.access = { write: true, reason: null };
+    this.access = { write: true, reason: null, known: false, memory: false };
     this.parameters = {};
     this.app = this;
     this.build();
@@ -201,7 +201,8 @@ class Dashboard extends HTMLElement {
     }
     const may = { read: "look", worker: "work" }[found.scope];
     const reason = found.read_only ? "This server was started to be read only." : may ? `This token may only ${may}: steering needs the admin token.` : null;
-    this.access = { write: reason === null, reason };
+    // A server of an older version does not say whether it has a memory: it is asked for it.
+    this.access = { write: reason === null, reason, known: true, memory: found.memory ?? true };
     this.store.mark({}, ["access"]);
   }
 

@@ -5,7 +5,7 @@ import { Part } from "../part.js";
 import { ago, agentName, agoText, count, short } from "../text.js";
 
 class Memory extends Part {
-  static parts = ["memory"];
+  static parts = ["memory", "access"];
   static everySecond = true;
 
   build() {
@@ -19,7 +19,19 @@ class Memory extends Part {
     this.form = h("form", { class: "panel-tools", role: "search", on: { submit: (event) => { event.preventDefault(); this.search(); } } },
       this.query, h("button", { class: "button", type: "submit" }, "Search"));
     this.append(this.held, this.counts, this.form, this.said, this.results, h("h3", { class: "sub" }, "Latest in the journal"), this.latest, this.none);
-    this.look();
+  }
+
+  // What is not there is not asked for: the browser would tell of an error.
+  begin({ known, memory }) {
+    if (!known || this.begun) return;
+    this.begun = true;
+    if (memory) this.look();
+    else this.without();
+  }
+
+  without() {
+    this.form.hidden = true;
+    setText(this.held, "This board keeps no memory: stig run --memory-namespace NS or stig serve --memory FILE gives it one.");
   }
 
   async look() {
@@ -28,12 +40,13 @@ class Memory extends Part {
       const names = namespaces.map((one) => `${short(one.namespace, 60)} (${count(one.entries)})`);
       setText(this.held, entries === 0 ? "It is empty." : `${count(entries)} entries: ${short(names.join(", "), 400)}`);
     } catch (error) {
-      this.form.hidden = error.status === 404;
-      setText(this.held, error.status === 404 ? "This board keeps no memory: stig run --memory-namespace NS or stig serve --memory FILE gives it one." : `It cannot be read: ${error.message}`);
+      if (error.status === 404) this.without();
+      else setText(this.held, `It cannot be read: ${error.message}`);
     }
   }
 
   show() {
+    this.begin(this.app.access);
     const { memory } = this.store;
     setText(this.counts, memory.reads === null && memory.writes === null ? "" : `${count(memory.reads ?? 0)} reads, ${count(memory.writes ?? 0)} writes, as the journal tells them`);
     const rows = new Map((memory.latest ?? []).map((row) => [String(row.id), row]));

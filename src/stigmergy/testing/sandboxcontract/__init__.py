@@ -1,0 +1,1 @@
+"""The parts of the contract of sandboxes; `stigmergy.testing.sandboxes` puts them together."""
