@@ -480,7 +480,7 @@ def test_a_journal_does_not_grow_with_what_is_over() -> None:
             for text in (SUM, MAIL, SUM):
                 swarm.load_bytecode(text)
             swarm.kill_agent(swarm.spawn_agent("stop"))
-        verbs = [one.verb for one in swarm._journal.operations]  # pyright: ignore[reportPrivateUsage] - wrong on purpose
+        verbs = [one.verb for one in swarm._record.journal.operations]  # pyright: ignore[reportPrivateUsage] - wrong on purpose
         assert verbs == ["load", "load"]
 
 

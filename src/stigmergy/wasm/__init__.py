@@ -7,15 +7,24 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stigmergy.wasm.batch import BatchAgent
-    from stigmergy.wasm.engine import Trap, TrapKind
+    from stigmergy.wasm.engine import DeviceLostError, Trap, TrapKind
     from stigmergy.wasm.manager import SwarmManager
     from stigmergy.wasm.result import SwarmResult
     from stigmergy.wasm.runtime import WASMRuntime
 
-__all__ = ["BatchAgent", "SwarmManager", "SwarmResult", "Trap", "TrapKind", "WASMRuntime"]
+__all__ = [
+    "BatchAgent",
+    "DeviceLostError",
+    "SwarmManager",
+    "SwarmResult",
+    "Trap",
+    "TrapKind",
+    "WASMRuntime",
+]
 
 _HOMES = {
     "BatchAgent": "batch",
+    "DeviceLostError": "engine",
     "SwarmManager": "manager",
     "SwarmResult": "result",
     "Trap": "engine",

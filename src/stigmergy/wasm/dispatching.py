@@ -157,9 +157,12 @@ class Dispatch:
             "deliveries": self._deliveries,
         }
 
-    def told(self) -> SwarmResult:
-        """Return what the agents came to."""
-        population = self._population
-        result = tell(population.roster, self._slots, self._groups, population.programs.entries)
+    def told(self, population: Population) -> SwarmResult:
+        """Return what the agents came to, where they are now: they may have been made again."""
+        slots, groups = self._slots, self._groups
+        if population is not self._population:
+            slots = population.seated(self._population.roster.agent_ids[slots].tolist())
+            groups = population.seating.by_seat(slots)
+        result = tell(population.roster, slots, groups, population.programs.entries)
         result.undeliverable = self._post.undeliverable
         return result

@@ -1,21 +1,21 @@
 """The swarm: agents are spawned, dispatched and killed here, whatever engine runs them.
 
-What is given is checked here, done by the population, and written down in the journal.
+What is given is checked here. What is done with it, and written down, is in `recording`.
 """
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import ClassVar, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from stigmergy.errors import StigmergyError, UsageError
-from stigmergy.wasm.dispatching import Dispatch, Watch
-from stigmergy.wasm.engine import CohortSettings, DeviceLostError, FloatMode
+from stigmergy.errors import UsageError
+from stigmergy.wasm.dispatching import Watch
+from stigmergy.wasm.engine import FloatMode
 from stigmergy.wasm.engines import EngineName, Engines
 from stigmergy.wasm.given import (
     arguments_of,
@@ -26,10 +26,10 @@ from stigmergy.wasm.given import (
     whole,
 )
 from stigmergy.wasm.hostcalls import Imports
-from stigmergy.wasm.journal import Journal
-from stigmergy.wasm.keeping import Keeper
+from stigmergy.wasm.limits import settings_of
 from stigmergy.wasm.population import Population
 from stigmergy.wasm.programs import BytecodeMissingError
+from stigmergy.wasm.recording import Record
 from stigmergy.wasm.result import SwarmResult
 from stigmergy.wasm.roster import ActiveAgents, AgentState
 from stigmergy.wasm.saving import fill, naming_damage, snapshot_of
@@ -57,8 +57,8 @@ class SwarmManager:
         message_bytes: the longest message.
         call_stack_bytes: what the GPU engine keeps for recursion of each agent.
         imports: what else modules may import.
-        journal: write down what is done to the swarm, so that `save` can save it; what that takes
-            is freed whenever the swarm is empty.
+        journal: write down what is done to the swarm, so that `save` can save it, and a GPU's
+            device that is lost loses nothing; what that takes is freed whenever the swarm is empty.
 
     Use it as a context manager, or call `close`. Not thread-safe.
     """
@@ -88,38 +88,23 @@ class SwarmManager:
         most = self.MAX_AGENTS if max_agents is None else max_agents
         self.max_agents = whole("max_agents", most, 1)
         memory = self.AGENT_MEMORY_SIZE if agent_memory_size is None else agent_memory_size
-        output = self.OUTPUT_SIZE_PER_AGENT if output_size is None else output_size
-        memory, output = whole("agent_memory_size", memory, 1), whole("output_size", output, 0)
-        mailbox_messages = whole("mailbox_messages", mailbox_messages, 1)
-        message_bytes = whole("message_bytes", message_bytes, 1)
-        call_stack_bytes = whole("call_stack_bytes", call_stack_bytes, 1)
-        if floats not in ("strict", "fast"):
-            message = f"floats is {floats!r}; it is strict or fast"
-            raise UsageError(message)
-        self.settings = CohortSettings(
-            memory_bytes=memory,
-            output_bytes=output,
+        self.settings = settings_of(
+            memory=memory,
+            output=self.OUTPUT_SIZE_PER_AGENT if output_size is None else output_size,
             mailbox_messages=mailbox_messages,
             message_bytes=message_bytes,
             call_stack_bytes=call_stack_bytes,
             floats=floats,
             seed=seed,
             clock_start_ns=clock_start_ns,
-            imports=imports or Imports(),
+            imports=imports,
         )
-        self._engines = Engines(engine)
-        self._journal = Journal(kept=journal)
-        self._keeper = Keeper(self._empty_population, self._journal, self._engines)
+        self._record = Record(engine, self.max_agents, self.settings, journal=journal)
         self._closed = False
-        self.undeliverable = 0
-        """Messages of all dispatches so far to agents that are not there, or do not receive."""
-
-    def _empty_population(self, first_agent: int) -> Population:
-        return Population(self.max_agents, self.settings, self._engines, first_agent=first_agent)
 
     @property
     def _population(self) -> Population:
-        return self._keeper.population
+        return self._record.population
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{len(self._population.roster):,} agents"
@@ -151,10 +136,7 @@ class SwarmManager:
             UsageError: It is neither bytes nor text, or the swarm is closed.
         """
         self._check_open()
-        digest = self._population.load(source_of(wasm))
-        module = self._population.programs.program(digest).module
-        self._journal.add("load", wasm=module.wasm, digest=digest)
-        return digest
+        return self._record.load(source_of(wasm))
 
     def unload_bytecode(self, digest: str) -> None:
         """Forget a module and free what was compiled for it.
@@ -163,8 +145,7 @@ class SwarmManager:
             NotFoundError: No such module is loaded.
             UsageError: Agents run it: kill them first.
         """
-        self._population.unload(digest)
-        self._journal.add("unload", digest=digest)
+        self._record.unload(digest)
 
     def exchanges_messages(self, digest: str) -> bool:
         """Whether agents of a loaded module can send, receive or wait.
@@ -210,7 +191,12 @@ class SwarmManager:
     @property
     def losses(self) -> Sequence[str]:
         """The devices that were lost while they were used, and what was done about it."""
-        return tuple(self._keeper.losses)
+        return tuple(self._record.keeper.losses)
+
+    @property
+    def undeliverable(self) -> int:
+        """Messages so far to agents that are not there, or do not receive."""
+        return self._record.undeliverable
 
     # --- agents ---
 
@@ -246,23 +232,7 @@ class SwarmManager:
         if identity is not None and not 0 <= identity < 1 << 32:
             message = f"identity is {identity}; agents are told a number of 32 bits"
             raise UsageError(message)
-        digest = self._population.programs.digest(module)
-        agent_id = self._population.spawn(
-            entry_point=entry_point,
-            memory_init=content,
-            args=given,
-            module=digest,
-            identity=identity,
-        )
-        self._journal.add(
-            "spawn",
-            entry_point=entry_point,
-            memory_init=content,
-            args=given,
-            module=digest,
-            identity=identity,
-        )
-        return agent_id
+        return self._record.spawn(entry_point, content, given, module=module, identity=identity)
 
     def spawn_agents(
         self,
@@ -286,23 +256,9 @@ class SwarmManager:
         columns = np.zeros((count, 0)) if args is None else columns_of(args)
         if columns.ndim == 1:
             columns = columns[:, np.newaxis]
-        digest = self._population.programs.digest(module)
-        agents = self._population.spawn_many(
-            count=count,
-            entry_point=entry_point,
-            args=columns,
-            memory_init=content,
-            module=digest,
+        return self._record.spawn_many(
+            count, entry_point, columns, memory_init=content, module=module
         )
-        self._journal.add(
-            "spawn_many",
-            count=count,
-            entry_point=entry_point,
-            args=columns,
-            memory_init=content,
-            module=digest,
-        )
-        return agents
 
     def restart_agent(
         self, agent_id: int, entry_point: int | str = 0, args: Sequence[Number] | None = None
@@ -316,11 +272,7 @@ class SwarmManager:
             UsageError, UnsupportedError: As for `spawn_agent` and `dispatch`.
         """
         self._check_open()
-        entry_point, given = entry_point_of(entry_point), arguments_of(args)
-        self._keeper.do(
-            lambda agents: agents.restart(agent_id=agent_id, entry_point=entry_point, args=given)
-        )
-        self._journal.add("restart", agent_id=agent_id, entry_point=entry_point, args=given)
+        self._record.restart(agent_id, entry_point_of(entry_point), arguments_of(args))
 
     def kill_agent(self, agent_id: int) -> None:
         """Take an agent off; its slot is free for another.
@@ -336,12 +288,7 @@ class SwarmManager:
         Raises:
             NotFoundError: One of them is not there (a KeyError); none was taken off.
         """
-        numbers = self._population.kill(agent_ids)
-        self._journal.add("kill", agent_ids=numbers)
-        roster, programs = self._population.roster, self._population.programs
-        if not len(roster):
-            self._journal.forget(roster.next_agent_id, programs.has)
-            self._keeper.begin_anew()
+        self._record.kill(agent_ids)
 
     def device_of(self, agent_id: int) -> str:
         """Return what an agent runs on; empty where it was never dispatched, or needs nothing.
@@ -376,7 +323,7 @@ class SwarmManager:
             As `get_agent_memory`; with no size given, UsageError where the agents' sizes differ.
         """
         self._check_open()
-        return self._keeper.do(lambda agents: agents.memories(agent_ids, size, offset))
+        return self._record.memories(_listed(agent_ids), size, offset)
 
     def set_agent_memory(self, agent_id: int, data: bytes, offset: int = 0) -> None:
         """Write to an agent's memory.
@@ -386,9 +333,7 @@ class SwarmManager:
             UsageError: The part lies outside of its memory; nothing was written.
         """
         self._check_open()
-        content = bytes_of(data, "data")
-        self._keeper.do(lambda agents: agents.write(agent_id=agent_id, data=content, offset=offset))
-        self._journal.add("write", agent_id=agent_id, data=content, offset=offset)
+        self._record.write(agent_id, bytes_of(data, "data"), offset)
 
     # --- dispatch ---
 
@@ -413,46 +358,16 @@ class SwarmManager:
         Raises:
             NotFoundError: One of them is not there (a KeyError); none was run.
             UnsupportedError: The engine cannot run a module; the message has the reason.
+            DeviceLostError: The GPU's device was lost several times in a row, or there is no
+                journal to make its agents again from.
             UsageError: `max_instructions` is no such number, or the swarm is closed.
         """
         self._check_open()
         max_instructions = whole("max_instructions", max_instructions, 1)
         begun = time.perf_counter()
-        watch = Watch(stop, progress)
-        result = self._keeper.do(
-            lambda agents: self._dispatch(agents, agent_ids, max_instructions, watch)
-        )
+        chosen = None if agent_ids is None else _listed(agent_ids)
+        result = self._record.dispatch(chosen, max_instructions, Watch(stop, progress))
         result.total_time_ms = (time.perf_counter() - begun) * 1000
-        self.undeliverable += result.undeliverable
-        return result
-
-    def _dispatch(
-        self,
-        population: Population,
-        agent_ids: Sequence[int] | None,
-        max_instructions: int,
-        watch: Watch,
-    ) -> SwarmResult:
-        """Dispatch, and write down what was done: all, or as far as it came."""
-        slots = population.seated(agent_ids)
-        dispatch = Dispatch.of(population, slots, max_instructions, watch)
-        try:
-            dispatch.run()
-            result = dispatch.told()
-        except DeviceLostError:
-            raise
-        except BaseException as error:
-            if isinstance(error, StigmergyError) and not dispatch.is_delivering:
-                self._journal.add("advance", **dispatch.so_far())
-                self.undeliverable += dispatch.undeliverable
-            else:  # it may have come at any place
-                self._keeper.tear()
-            raise
-        if dispatch.is_cut:
-            self._journal.add("advance", **dispatch.so_far())
-            return result
-        numbers = None if agent_ids is None else population.roster.agent_ids[slots]
-        self._journal.add("dispatch", agent_ids=numbers, max_instructions=max_instructions)
         return result
 
     # --- saving ---
@@ -464,12 +379,7 @@ class SwarmManager:
             UsageError: It was made without a journal or is closed, or the file cannot be written.
         """
         self._check_open()
-        if not self._journal.kept:
-            message = "this swarm was made with journal=False: it cannot be saved"
-            raise UsageError(message)
-        snapshot = snapshot_of(
-            self._keeper, self._journal, self.settings, max_agents=self.max_agents
-        )
+        snapshot = snapshot_of(self._record, self.settings, max_agents=self.max_agents)
         write_snapshot(Path(path), snapshot)
 
     @classmethod
@@ -497,7 +407,7 @@ class SwarmManager:
         with naming_damage(path):
             swarm = cls(engine, imports=imports, **snapshot.settings)
             try:
-                fill(swarm._keeper, swarm._journal, snapshot, path, progress)
+                fill(swarm._record, snapshot, path, progress)
             except BaseException:
                 swarm.close()
                 raise
@@ -520,3 +430,8 @@ class SwarmManager:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _listed(agent_ids: Iterable[int]) -> Sequence[int]:
+    """Return numbers that can be gone through again: an iterator yields them once."""
+    return cast("Sequence[int]", list(agent_ids) if isinstance(agent_ids, Iterator) else agent_ids)

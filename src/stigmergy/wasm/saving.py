@@ -4,10 +4,10 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stigmergy.errors import CorruptError
+from stigmergy.errors import CorruptError, UsageError
 from stigmergy.wasm.engine import CohortSettings
-from stigmergy.wasm.journal import Journal, same_arrays
-from stigmergy.wasm.keeping import Keeper
+from stigmergy.wasm.journal import same_arrays
+from stigmergy.wasm.recording import Record
 from stigmergy.wasm.replaying import replay
 from stigmergy.wasm.snapshot import Snapshot
 
@@ -23,13 +23,18 @@ _SAVED_SETTINGS = (
 )
 
 
-def snapshot_of(
-    keeper: Keeper, journal: Journal, settings: CohortSettings, *, max_agents: int
-) -> Snapshot:
+def snapshot_of(record: Record, settings: CohortSettings, *, max_agents: int) -> Snapshot:
     """Return all that a swarm can be made from again.
 
     What agents came to is left out where a lost device took it: then there is nothing to check.
+
+    Raises:
+        UsageError: The swarm keeps no journal.
     """
+    journal, keeper = record.journal, record.keeper
+    if not journal.kept:
+        message = "this swarm was made with journal=False: it cannot be saved"
+        raise UsageError(message)
     arguments = {
         "max_agents": max_agents,
         "agent_memory_size": settings.memory_bytes,
@@ -41,8 +46,7 @@ def snapshot_of(
 
 
 def fill(
-    keeper: Keeper,
-    journal: Journal,
+    record: Record,
     snapshot: Snapshot,
     path: Path,
     progress: Callable[[int, int], None] | None,
@@ -52,6 +56,7 @@ def fill(
     Raises:
         CorruptError: The agents did not come to where they were.
     """
+    journal, keeper = record.journal, record.keeper
     journal.first_agent = snapshot.first_agent
     keeper.population.roster.begin_at(snapshot.first_agent)
     for done, operation in enumerate(snapshot.operations, 1):

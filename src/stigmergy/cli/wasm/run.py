@@ -90,6 +90,7 @@ def run(
             bytes_of(memory, what="--memory"),
             floats="fast" if fast_floats else "strict",
             seed=seed,
+            journal=engine != "cpu",  # for a GPU that is lost
         ) as swarm,
         # Engines may not be left in the middle of an agent: a signal is heeded between slices.
         stop_on_signals(stop) as signals,
