@@ -277,6 +277,14 @@ def test_who_was_stopped_itself_calls_nobody_silent_until_it_has_listened_for_so
     assert not attention.look(5000.0)
     assert not any(attention.look(5000.0 + second) for second in range(60))
     assert attention.look(5060.0)
+    hasty = Attention(1.0)
+    assert [hasty.look(now) for now in (0.0, 1.1, 2.2, 9.0, 10.1)] == [
+        False,
+        True,
+        True,
+        False,
+        True,
+    ]
     alerts = list(working().alerts(2000.0).values())
     assert decide(alerts, "retry", has_listened=False) == []
     assert [end.alert for end in decide(alerts, "retry", has_listened=True)] == ["silent"]

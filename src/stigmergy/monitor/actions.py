@@ -17,6 +17,8 @@ __all__ = ["Attention", "EndAttempt", "StuckAction", "decide"]
 StuckAction = Literal["none", "retry"]
 """`retry`: the attempt ends as failed, and the task is tried again while attempts last."""
 
+_LEAST_BREAK_S: Final = 5.0
+"""Far more than the time from one look to the next."""
 _ACTED_UPON: Final[frozenset[AlertKind]] = frozenset({"silent", "repeating"})
 
 
@@ -39,13 +41,14 @@ class Attention:
 
     def __init__(self, silent_s: float) -> None:
         self._silent_s = silent_s
+        self._break_s = max(_LEAST_BREAK_S, silent_s / 2)
         self._looked_at: float | None = None
         self._since = 0.0
 
     def look(self, now: float) -> bool:
         """Note that it looks at that time; whether it has without a break for `silent_s`."""
         before, self._looked_at = self._looked_at, now
-        if before is None or abs(now - before) > self._silent_s / 2:
+        if before is None or abs(now - before) > self._break_s:
             self._since = now
         return now - self._since >= self._silent_s
 

@@ -266,9 +266,14 @@ def _main(repository: Path) -> int:
     if not runs:
         end = _gate_of(repository)
         held = f'[ "$STIG_PATH" != {_LAST} ] || until [ -e {end} ]; do sleep 0.02; done; '
-        settings: dict[str, Any] = {"agent_command": held + _AGENT, "sandbox_share": (end.parent,)}
-        settings |= _SETTINGS
-        return run_items(repository, _items(), on_line=say, **settings).outcome.exit_code
+        return run_items(
+            repository,
+            _items(),
+            on_line=say,
+            agent_command=held + _AGENT,
+            sandbox_share=(end.parent,),
+            **_SETTINGS,
+        ).outcome.exit_code
     if runs[-1].report.exists():  # it was killed at its very end
         return int(json.loads(runs[-1].report.read_bytes())["exit_code"])
     return resume_run(repository, on_line=say).outcome.exit_code
