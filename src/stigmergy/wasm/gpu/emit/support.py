@@ -152,17 +152,23 @@ _add(
     """
 fn memory_fill(target_: u32, value: u32, length: u32) {
   let word = (value & 0xffu) * 0x01010101u;
-  var done = 0u;
+  let end = target_ + length;
+  var a = target_;
+  // Bytes up to a whole word, words, and the bytes behind the last one.
   loop {
-    if (done >= length) { break; }
-    let a = target_ + done;
-    if ((a & 3u) == 0u && length - done >= 4u) {
-      memory[at(a >> 2u)] = word;
-      done += 4u;
-    } else {
-      store8(a, value);
-      done += 1u;
-    }
+    if (a >= end || (a & 3u) == 0u) { break; }
+    store8(a, value);
+    a += 1u;
+  }
+  loop {
+    if (a + 4u > end) { break; }
+    memory[at(a >> 2u)] = word;
+    a += 4u;
+  }
+  loop {
+    if (a >= end) { break; }
+    store8(a, value);
+    a += 1u;
   }
 }
 """,
