@@ -10,6 +10,7 @@ is q, and `resume == 0u` is for statements without points.
 """
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 from stigmergy.wasm.gpu.emit.branches import NOWHERE, Branches, Way
 from stigmergy.wasm.gpu.emit.choosing import MOST_CASES
@@ -42,6 +43,8 @@ from stigmergy.wasm.gpu.lowered import (
 )
 
 __all__ = ["emit_function"]
+
+_FRESH = "if (resume == 0u) {"
 
 
 def emit_function(lowered: Lowered, offset: int = 0) -> str:
@@ -124,7 +127,7 @@ class _Emitter:
     def _plain(self, statements: Sequence[Statement], follow: frozenset[int]) -> None:
         guarded = self._passed < self._bound
         if guarded:
-            self._text.open("if (resume == 0u) {")
+            self._text.go_on(_FRESH)
         bound, self._bound = self._bound, self._passed
         last = len(statements) - 1
         for at, one in enumerate(statements):
@@ -137,7 +140,7 @@ class _Emitter:
             self._statement(one, follow if at == last else NOWHERE)
         self._bound = bound
         if guarded:
-            self._text.close()
+            self._text.close_last(_FRESH)
 
     def _statement(self, one: Statement, follow: frozenset[int]) -> None:
         match one:
@@ -216,16 +219,23 @@ class _Emitter:
         """Write a loop that may stop at its head."""
         self._branches.enter(Way(frozenset((loop_end(one.label),)) | follow, one.label))
         self._text.open("loop {")
+        body = one.body
+        bound, self._bound = self._bound, one.last_point
+        self._passed = one.point
         if single:
             self._stop_at_limit(one.point)
         else:
             self._text.open(f"if (resume <= {one.point}u) {{")
             self._text.line("resume = 0u;")
             self._stop_at_limit(one.point)
+            # What comes before the first point inside needs no other guard than this.
+            before = list(takewhile(lambda statement: points_of(statement) is None, body))
+            body = body[len(before) :]
+            self._bound = self._passed
+            self._list(before, NOWHERE)
+            self._bound = one.last_point
             self._text.close()
-        bound, self._bound = self._bound, one.last_point
-        self._passed = one.point
-        self._list(one.body, frozenset((one.label,)))
+        self._list(body, frozenset((one.label,)))
         self._bound = bound
         self._text.close()
         self._branches.leave(follow)
