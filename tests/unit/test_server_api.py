@@ -14,7 +14,9 @@ import pytest
 
 from stigmergy import Task, TaskBoard, TaskStatus
 from stigmergy.server.auth import Scope
-from stigmergy.server.documents import Claimed, EventPage, Listed, TaskPage
+from stigmergy.server.documents.board import EventPage
+from stigmergy.server.documents.leases import Claimed
+from stigmergy.server.documents.tasks import Listed, TaskPage
 from stigmergy.server.guard import BodyLimits
 from stigmergy.server.rates import Rate
 from stigmergy.server.serving import ServeOptions

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from stigmergy import Task, TaskBoard, TaskStatus
 from stigmergy.memory import Memory
 from stigmergy.server.auth import Scope
-from stigmergy.server.documents import (
+from stigmergy.server.documents.memory import (
     EntryHistory,
     EntryPage,
     Hits,

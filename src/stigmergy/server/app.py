@@ -31,7 +31,7 @@ from stigmergy.server.auth import TokenTable
 from stigmergy.server.bridge import Bridge
 from stigmergy.server.context import LeaseProofs, ServedRun, ServerContext
 from stigmergy.server.desk import ClaimDesk
-from stigmergy.server.documents import ProblemDocument
+from stigmergy.server.documents.problems import ProblemDocument
 from stigmergy.server.guard import BodyLimits, Guard, GuardRules
 from stigmergy.server.idempotency import AnswerBook
 from stigmergy.server.live import Feed, JournalSource, LiveSite, ReplaySource, RunFiles

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from stigmergy.errors import CorruptError, NotFoundError
 from stigmergy.server.auth import Scope
 from stigmergy.server.context import BEARER, PROBLEMS, context_of, needs
-from stigmergy.server.documents import BlobReference
+from stigmergy.server.documents.board import BlobReference
 from stigmergy.server.routes.answers import answer
 
 __all__ = ["router"]

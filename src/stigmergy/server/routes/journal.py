@@ -12,7 +12,8 @@ from stigmergy.board import TaskBoard
 from stigmergy.errors import TransientError, UsageError
 from stigmergy.server.auth import Scope
 from stigmergy.server.context import BEARER, PROBLEMS, ServerContext, context_of, needs
-from stigmergy.server.documents import EventPage, TaskId
+from stigmergy.server.documents.base import TaskId
+from stigmergy.server.documents.board import EventPage
 from stigmergy.server.routes.answers import encode
 from stigmergy.server.streams import EventStream, journal_chunks
 from stigmergy.server.tail import event_document

@@ -23,7 +23,8 @@ from stigmergy.server.context import (
     unless_gone,
 )
 from stigmergy.server.desk import Order
-from stigmergy.server.documents import (
+from stigmergy.server.documents.base import TaskId
+from stigmergy.server.documents.leases import (
     Claimed,
     ClaimOrder,
     Completion,
@@ -31,14 +32,13 @@ from stigmergy.server.documents import (
     Failure,
     HeldTask,
     LeaseDocument,
-    Listed,
     Release,
     Renewal,
     Report,
     StartOrder,
-    TaskId,
     Wanted,
 )
+from stigmergy.server.documents.tasks import Listed
 from stigmergy.server.problems import Problem
 from stigmergy.server.routes.answers import answer, task_answer
 from stigmergy.server.routes.runboard import check_claim, check_posts, offered_types

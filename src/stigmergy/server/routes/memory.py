@@ -17,7 +17,7 @@ from stigmergy.errors import NotFoundError
 from stigmergy.memory import Entry, Memory, Origin
 from stigmergy.server.auth import Scope
 from stigmergy.server.context import BEARER, PROBLEMS, context_of, needs, principal_of
-from stigmergy.server.documents import (
+from stigmergy.server.documents.memory import (
     EntryHistory,
     EntryPage,
     Hits,

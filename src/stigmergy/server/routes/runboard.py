@@ -16,7 +16,8 @@ from stigmergy.board import TaskType
 from stigmergy.coding.tasks import WORK_TYPES, is_own_name
 from stigmergy.server.auth import Scope
 from stigmergy.server.context import context_of, principal_of
-from stigmergy.server.documents import NewTask, Wanted
+from stigmergy.server.documents.leases import Wanted
+from stigmergy.server.documents.tasks import NewTask
 from stigmergy.server.problems import Problem
 
 __all__ = ["check_claim", "check_posts", "offered_types"]

@@ -11,19 +11,19 @@ from starlette.responses import Response
 from stigmergy.board import Query
 from stigmergy.server.auth import Scope
 from stigmergy.server.context import BEARER, PROBLEMS, context_of, needs, principal_of
-from stigmergy.server.documents import (
+from stigmergy.server.documents.base import TaskId
+from stigmergy.server.documents.steering import (
     AgentsWish,
     CancelMany,
     Choice,
     Chosen,
-    Listed,
     PauseOrder,
     Priority,
     Reason,
     RetryMany,
     Ruling,
-    TaskId,
 )
+from stigmergy.server.documents.tasks import Listed
 from stigmergy.server.routes.answers import task_answer
 
 __all__ = ["router"]

@@ -17,15 +17,9 @@ from stigmergy.board.task import new_task_id, task_to_json
 from stigmergy.errors import NotFoundError, UsageError
 from stigmergy.server.auth import Scope
 from stigmergy.server.context import BEARER, PROBLEMS, context_of, needs
-from stigmergy.server.documents import (
-    EventPage,
-    Listed,
-    NewTask,
-    Posted,
-    PostMany,
-    TaskId,
-    TaskPage,
-)
+from stigmergy.server.documents.base import TaskId
+from stigmergy.server.documents.board import EventPage
+from stigmergy.server.documents.tasks import Listed, NewTask, Posted, PostMany, TaskPage
 from stigmergy.server.problems import Problem
 from stigmergy.server.routes.answers import encode, task_answer
 from stigmergy.server.routes.journal import event_page

@@ -11,12 +11,8 @@ from starlette.responses import Response
 
 from stigmergy.server.auth import Scope
 from stigmergy.server.context import BEARER, PROBLEMS, context_of, needs
-from stigmergy.server.documents import (
-    FiguresDocument,
-    ProgressDocument,
-    RulesDocument,
-    TaskId,
-)
+from stigmergy.server.documents.base import TaskId
+from stigmergy.server.documents.board import FiguresDocument, ProgressDocument, RulesDocument
 from stigmergy.server.routes.answers import answer
 
 __all__ = ["router"]
