@@ -88,7 +88,7 @@ def test_hives_of_several_repositories_stand_on_one_board(
         nobody = stig(tmp_path, "hive", "stop", "one", "--board", url)
         assert nobody.returncode == 2
         second.terminate()
-        assert second.wait(timeout=60) == 130
+        assert second.wait(timeout=60) == 143
     ended = rows(url)
     assert ended["two"]["state"] == "ended"
     assert "stopped" in ended["two"]["verdict"]

@@ -32,7 +32,7 @@ def server(
 ) -> Iterator[ServedBoard]:
     with served(board, tmp_path / "server") as running:
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setenv("COLUMNS", "120")
+        monkeypatch.setenv("COLUMNS", "300")  # so that no path is cut
         monkeypatch.setenv("STIG_BOARD", running.url)
         monkeypatch.setenv("STIG_TOKEN", running.tokens[Scope.ADMIN])
         yield running

@@ -205,8 +205,8 @@ def renew(
     with _reporting(board, fence) as opened:
         renewed = opened.renew(_held(opened, task_id, agent=agent, fence=fence), lease_s=lease_s)
     if as_json:
-        told = {"task_id": task_id, "agent_id": agent, "fence": fence, "deadline": renewed.deadline}
-        print(json.dumps({"lease": told}, indent=2))
+        told = {"task_id": task_id, "agent_id": agent, "fence": renewed.fence}
+        print(json.dumps({"lease": {**told, "deadline": renewed.deadline}}, indent=2))
     else:
         typer.echo(f"renewed {task_id} until {clock_time(renewed.deadline)}")
 
