@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-__all__ = ["Journal", "Operation", "same_arrays"]
+__all__ = ["Journal", "Operation", "Verb", "same_arrays"]
 
 Verb = Literal[
     "load", "unload", "spawn", "spawn_many", "restart", "kill", "write", "dispatch", "advance"

@@ -3,7 +3,8 @@
 What is done comes first, so the journal holds nothing that was refused.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +13,16 @@ from stigmergy.errors import StigmergyError
 from stigmergy.wasm.dispatching import Dispatch, Watch
 from stigmergy.wasm.engine import CohortSettings, DeviceLostError
 from stigmergy.wasm.engines import EngineName, Engines
-from stigmergy.wasm.journal import Journal
+from stigmergy.wasm.journal import Journal, Verb
 from stigmergy.wasm.keeping import Keeper
 from stigmergy.wasm.population import Population
 from stigmergy.wasm.result import SwarmResult
 from stigmergy.wasm.values import Number
 
 __all__ = ["Record"]
+
+_Given = ParamSpec("_Given")
+_Answer = TypeVar("_Answer")
 
 
 class Record:
@@ -65,23 +69,15 @@ class Record:
         identity: int | None,
     ) -> int:
         """Spawn an agent; returns its number."""
-        module = self.population.programs.digest(module)
-        agent_id = self.population.spawn(
-            entry_point=entry_point,
-            memory_init=memory_init,
-            args=args,
-            module=module,
-            identity=identity,
-        )
-        self.journal.add(
+        return self._do(
             "spawn",
+            self.population.spawn,
             entry_point=entry_point,
             memory_init=memory_init,
             args=args,
-            module=module,
+            module=self.population.programs.digest(module),
             identity=identity,
         )
-        return agent_id
 
     def spawn_many(
         self,
@@ -93,23 +89,23 @@ class Record:
         module: str | None,
     ) -> range:
         """Spawn agents with arguments of shape (count, arguments); returns their numbers."""
-        module = self.population.programs.digest(module)
-        agents = self.population.spawn_many(
-            count=count,
-            entry_point=entry_point,
-            args=args,
-            memory_init=memory_init,
-            module=module,
-        )
-        self.journal.add(
+        return self._do(
             "spawn_many",
+            self.population.spawn_many,
             count=count,
             entry_point=entry_point,
             args=args,
             memory_init=memory_init,
-            module=module,
+            module=self.population.programs.digest(module),
         )
-        return agents
+
+    def _do(
+        self, verb: Verb, act: Callable[_Given, _Answer], *args: _Given.args, **given: _Given.kwargs
+    ) -> _Answer:
+        """Do something that needs no engine, and write down that very thing."""
+        answer = act(*args, **given)
+        self.journal.add(verb, **given)
+        return answer
 
     def restart(self, agent_id: int, entry_point: int | str, args: Sequence[Number]) -> None:
         """Give an agent another call."""
