@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from stigmergy.errors import StigmergyError, UnsupportedError
+from stigmergy.testing.engines.modules import RING
 from stigmergy.wasm import DeviceLostError, SwarmManager
 from stigmergy.wasm.cpu.cohort import CpuCohort
 from stigmergy.wasm.engine import Slots, Words
@@ -26,22 +27,6 @@ COUNT = """(module
       (br_if $next (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
     (i32.load (i32.const 8))))"""
 
-RING = """(module
-  (import "stigmergy" "agent_id" (func $me (result i32)))
-  (import "stigmergy" "send" (func $send (param i32 i32 i32) (result i32)))
-  (import "stigmergy" "receive" (func $receive (param i32 i32) (result i64)))
-  (import "stigmergy" "wait" (func $wait))
-  (memory 1)
-  (func (export "ring") (param $agents i32) (param $rounds i32) (result i32)
-    (i32.store (i32.const 0) (call $me))
-    (loop $round
-      (drop (call $send
-        (i32.rem_u (i32.add (call $me) (i32.const 1)) (local.get $agents))
-        (i32.const 0) (i32.const 4)))
-      (call $wait)
-      (drop (call $receive (i32.const 0) (i32.const 4)))
-      (br_if $round (local.tee $rounds (i32.sub (local.get $rounds) (i32.const 1)))))
-    (i32.load (i32.const 0))))"""
 OTHER_RING = RING.replace("(memory 1)", "(memory 1) (global i32 (i32.const 7))")
 
 needs_gpu = pytest.mark.needs_vulkan

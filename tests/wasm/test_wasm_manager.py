@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from stigmergy.errors import CorruptError, NotFoundError, UnsupportedError, UsageError
+from stigmergy.testing.engines.modules import RING
 from stigmergy.wasm import SwarmManager, TrapKind, WASMRuntime
 from stigmergy.wasm.hostcalls import clock_ns, random_bits
 from stigmergy.wasm.module.reading import InvalidModuleError
@@ -35,23 +36,6 @@ SUM = """(module
     (i32.store8 (local.get $at) (local.get $byte)))
   (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))
   (func (export "stop") unreachable))"""
-
-MAIL = """(module
-  (import "stigmergy" "agent_id" (func $me (result i32)))
-  (import "stigmergy" "send" (func $send (param i32 i32 i32) (result i32)))
-  (import "stigmergy" "receive" (func $receive (param i32 i32) (result i64)))
-  (import "stigmergy" "wait" (func $wait))
-  (memory 1)
-  (func (export "ring") (param $agents i32) (param $rounds i32) (result i32)
-    (i32.store (i32.const 0) (call $me))
-    (loop $round
-      (drop (call $send
-        (i32.rem_u (i32.add (call $me) (i32.const 1)) (local.get $agents))
-        (i32.const 0) (i32.const 4)))
-      (call $wait)
-      (drop (call $receive (i32.const 0) (i32.const 4)))
-      (br_if $round (local.tee $rounds (i32.sub (local.get $rounds) (i32.const 1)))))
-    (i32.load (i32.const 0))))"""
 
 HOSTED = """(module
   (import "stigmergy" "agent_id" (func $me (result i32)))
@@ -196,7 +180,7 @@ def test_random_and_clock_follow_from_the_seed(engine: str) -> None:
 
 def test_messages_arrive_between_rounds_whatever_the_slices(engine: str) -> None:
     def run(budget: int, rounds: int) -> list[float]:
-        with SwarmManager.from_wasm(MAIL, engine) as swarm:
+        with SwarmManager.from_wasm(RING, engine) as swarm:
             ids = swarm.spawn_agents(10, "ring", np.tile([10, rounds], (10, 1)))
             while (result := swarm.dispatch(max_instructions=budget)).unfinished:
                 pass
@@ -208,7 +192,7 @@ def test_messages_arrive_between_rounds_whatever_the_slices(engine: str) -> None
 
 
 def test_a_swarm_that_waits_for_somebody_who_does_not_run_is_unfinished(engine: str) -> None:
-    with SwarmManager.from_wasm(MAIL, engine) as swarm:
+    with SwarmManager.from_wasm(RING, engine) as swarm:
         first, second = swarm.spawn_agents(2, "ring", np.tile([2, 1], (2, 1)))
         assert swarm.dispatch([first]).unfinished == [first]
         assert swarm.dispatch([first]).unfinished == [first]
@@ -217,7 +201,7 @@ def test_a_swarm_that_waits_for_somebody_who_does_not_run_is_unfinished(engine: 
 
 
 def test_messages_to_nobody_are_counted(engine: str) -> None:
-    with SwarmManager.from_wasm(MAIL, engine) as swarm:
+    with SwarmManager.from_wasm(RING, engine) as swarm:
         (only,) = swarm.spawn_agents(1, "ring", [[5, 2]])
         result = swarm.dispatch()
         assert (result.agent_results, result.undeliverable) == ({only: 0}, 2)
@@ -293,7 +277,7 @@ def test_a_saved_swarm_goes_on_where_it_was(engine: str, tmp_path: Path) -> None
         return result.agent_results, result.instruction_counts, result.agent_outputs
 
     with SwarmManager(engine, seed=3) as swarm:
-        ring = swarm.load_bytecode(MAIL)
+        ring = swarm.load_bytecode(RING)
         sums = swarm.load_bytecode(SUM)
         swarm.kill_agent(swarm.spawn_agent("sum", args=[1]))
         swarm.spawn_agents(5, "ring", np.tile([5, 9], (5, 1)), module=ring)
@@ -477,7 +461,7 @@ def test_numbers_of_numpy_are_numbers_and_can_be_saved(tmp_path: Path) -> None:
 def test_a_journal_does_not_grow_with_what_is_over() -> None:
     with SwarmManager("cpu") as swarm:
         for _ in range(100):
-            for text in (SUM, MAIL, SUM):
+            for text in (SUM, RING, SUM):
                 swarm.load_bytecode(text)
             swarm.kill_agent(swarm.spawn_agent("stop"))
         verbs = [one.verb for one in swarm._record.journal.operations]  # pyright: ignore[reportPrivateUsage] - wrong on purpose

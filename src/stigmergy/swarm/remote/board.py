@@ -16,7 +16,7 @@ from stigmergy.board.task import encode_json, task_to_json
 from stigmergy.errors import LostLeaseError
 from stigmergy.swarm.remote.answers import NoRouteError
 from stigmergy.swarm.remote.steering import RemoteSteering
-from stigmergy.swarm.remote.wire import PATIENCE_S, READ_S
+from stigmergy.swarm.remote.wire import PATIENCE_S, READ_S, Wire
 
 __all__ = ["RemoteBoard"]
 
@@ -53,7 +53,7 @@ class RemoteBoard(RemoteSteering):
         stop: threading.Event | None = None,
         patience_s: float = PATIENCE_S,
     ) -> None:
-        super().__init__(url, token=token, verify=verify, stop=stop, patience_s=patience_s)
+        super().__init__(Wire(url, token=token, verify=verify, stop=stop, patience_s=patience_s))
         self._exchanges = True
         """Whether the server can complete and claim in one, as far as is known."""
         self._proofs: dict[tuple[str, str, int], str] = {}

@@ -16,7 +16,7 @@ from stigmergy.board.store import Rule
 from stigmergy.errors import CorruptError, NotFoundError
 from stigmergy.swarm.remote.answers import NoRouteError
 from stigmergy.swarm.remote.following import event_of, follow
-from stigmergy.swarm.remote.wire import PATIENCE_S, Wire
+from stigmergy.swarm.remote.wire import Wire
 
 __all__ = ["RemoteView"]
 
@@ -26,27 +26,10 @@ _HIGHEST_SEQ: Final = 2**63 - 1
 
 
 class RemoteView:
-    """A served board to look at. Thread-safe; close it at the end.
+    """A served board to look at, over a wire that is its own. Thread-safe; close it at the end."""
 
-    Args:
-        url: of the server, `http://host:port` or `https://host:port`.
-        token: of the scope that what is called needs: `read`, `worker` or `admin`.
-        verify: the certificate authority's file that the server's certificate is checked by, if
-            not the system's.
-        stop: once it is set nothing is tried again.
-        patience_s: how long a call is tried again while the server is busy or gone.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        token: str,
-        verify: str | None = None,
-        stop: threading.Event | None = None,
-        patience_s: float = PATIENCE_S,
-    ) -> None:
-        self._wire = Wire(url, token=token, verify=verify, stop=stop, patience_s=patience_s)
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
 
     @property
     def url(self) -> str:
